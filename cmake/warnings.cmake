@@ -1,0 +1,14 @@
+# One set of warnings for all of our own code; generated code is built without them.
+add_library(etcd_warnings INTERFACE)
+target_compile_options(etcd_warnings INTERFACE
+  -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wpointer-arith -Wcast-qual -Wwrite-strings
+  -Wvla -Wformat=2 -Wundef -Wno-unused-parameter -Wno-missing-field-initializers -Wno-format-truncation)
+if(ETCD_WERROR)
+  target_compile_options(etcd_warnings INTERFACE -Werror)
+endif()
+if(ETCD_SANITIZE)
+  add_compile_options(-fsanitize=${ETCD_SANITIZE} -fno-sanitize-recover=all -fno-omit-frame-pointer)
+  add_link_options(-fsanitize=${ETCD_SANITIZE})
+endif()
+add_compile_options(-fno-strict-aliasing -ffile-prefix-map=${CMAKE_SOURCE_DIR}/src/=)
+add_compile_definitions(_GNU_SOURCE)
