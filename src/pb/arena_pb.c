@@ -26,17 +26,13 @@ struct cursor {
 };
 
 static bool take_varint(struct cursor *in, uint64_t *ret_value) {
-    uint64_t value = 0;
-    for (unsigned shift = 0; shift < 70 && in->at < in->end; shift += 7) {
-        uint8_t byte = *in->at++;
-        if (shift == 63 && byte > 1) return false;
-        value |= (uint64_t)(byte & 0x7f) << shift;
-        if (byte < 0x80) {
-            *ret_value = value;
-            return true;
-        }
+    if (in->at < in->end && *in->at < 0x80) {
+        *ret_value = *in->at++;
+        return true;
     }
-    return false;
+    size_t taken = varint_load(in->at, in->end, ret_value);
+    in->at += taken;
+    return taken != 0;
 }
 
 static bool take_bytes(struct cursor *in, struct slice *ret_bytes) {
