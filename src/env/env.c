@@ -24,7 +24,7 @@ void env_timer_start(struct env *env, struct env_timer *timer, int64_t delay_ns)
     env->ops->timer_start(env, timer, delay_ns);
 }
 void env_timer_stop(struct env *env, struct env_timer *timer) { env->ops->timer_stop(env, timer); }
-bool env_timer_is_running(const struct env_timer *timer) { return timer->world[0] != NULL; }
+bool env_timer_is_running(const struct env_timer *timer) { return heap_contains(&timer->world); }
 
 struct env_worker *env_worker_new(struct env *env, const char *name) {
     return env->ops->worker_new(env, name);

@@ -11,6 +11,7 @@
 #define ENV_ENV_H
 
 #include "base/err.h"
+#include "base/heap.h"
 #include "base/list.h"
 #include "base/slice.h"
 #include "env/log.h"
@@ -40,7 +41,7 @@ typedef void (*env_timer_callback)(struct env_timer *timer);
 struct env_timer {
     env_timer_callback callback;
     void *context;
-    void *world[2]; /* the world's own; zero before the first start */
+    struct heap_node world; /* the world's own; zero before the first start; place != 0 while running */
 };
 
 /* Fires once, on the loop, not before delay_ns from now (0 = next turn) and never from inside this call. A timer that
@@ -64,8 +65,8 @@ struct env_job {
 struct env_worker *env_worker_new(struct env *env, const char *name);
 /* Loop only. */
 void env_worker_submit(struct env_worker *worker, struct env_job *job);
-/* Runs what is queued to its end (each `done` is called on the loop, from within this call), then ends the thread.
- * Loop only. NULL is allowed. */
+/* Runs what is queued to its end, and what the `done` callbacks submit meanwhile (each `done`, those of other workers
+ * among them, is called from within this call), then ends the thread. Loop only. NULL is allowed. */
 void env_worker_free(struct env_worker *worker);
 /* One of a few shared threads; no order among jobs. Loop only. */
 void env_pool_submit(struct env *env, struct env_job *job);
