@@ -233,9 +233,8 @@ static bool take_field(struct decoder *self, struct cursor *in, const ProtobufCF
     void *quantifier = message + field->quantifier_offset;
     bool fresh = false;
     if (field->flags & PROTOBUF_C_FIELD_FLAG_ONEOF) {
-        uint32_t *chosen = quantifier;
-        fresh = *chosen != field->id;
-        *chosen = field->id;
+        *(uint32_t *)quantifier = field->id;
+        fresh = true;
     } else if (field->label == PROTOBUF_C_LABEL_OPTIONAL && field->type != PROTOBUF_C_TYPE_MESSAGE &&
                field->type != PROTOBUF_C_TYPE_STRING) {
         *(protobuf_c_boolean *)quantifier = true;

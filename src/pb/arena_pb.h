@@ -7,9 +7,10 @@
  *   - bytes fields that point into the request instead of being copied (pb_unpack_borrowed).
  *
  * As the Go programs of 3.5 do: unknown fields are skipped and forgotten; a known field with another wire type is an
- * error; a repeated scalar may come packed or not; of a oneof the last one counts; a message field that comes twice
- * is merged; enums may have values nobody has named; text is not checked for UTF-8. Unlike them: text with a zero
- * byte inside is an error, since a C string would cut it off silently and members would differ.
+ * error; a repeated scalar may come packed or not; of a oneof the last one counts,
+ * and nothing of the ones before; any other message field that comes twice is merged; enums may have values nobody has
+ * named; text is not checked for UTF-8. Unlike them: text with a zero byte inside is an error, since a C string would
+ * cut it off silently and members would differ.
  */
 #ifndef PB_ARENA_PB_H
 #define PB_ARENA_PB_H
