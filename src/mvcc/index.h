@@ -58,18 +58,19 @@ bool index_tombstone(struct index *self, struct slice key, struct revision revis
 bool index_key_has_lease(const struct index_key *key);
 void index_key_set_lease(struct index_key *key, bool has_lease);
 
-/* ---- ranges: [begin, end); `is_open` = no upper end, `end` is ignored ---- */
+/* ---- ranges: [begin, end) ---- */
 
 struct index_range {
     struct slice begin;
-    struct slice end;
-    bool is_open;
+    struct slice end; /* not for the next two */
+    bool is_open;     /* no upper end */
+    bool is_single;   /* the key `begin` alone */
 };
 
-/* How the API writes a range: range_end empty = the key alone, "\0" = from the key on. The single-key form is made by
- * `storage`, which must hold key.len + 1 bytes and live as long as the range; NULL is allowed when range_end is not
- * empty. */
-struct index_range index_range_of(struct slice key, struct slice range_end, uint8_t *storage);
+/* How the API writes a range: range_end empty = the key alone, "\0" = from the key on. */
+struct index_range index_range_of(struct slice key, struct slice range_end);
+/* Does the range hold the key? */
+bool index_range_has(const struct index_range *self, struct slice key);
 
 /* Live keys in the range, O(log n). */
 uint64_t index_count(const struct index *self, const struct index_range *range);
@@ -87,7 +88,7 @@ struct index_cursor index_seek(const struct index *self, struct slice begin);
 struct index_cursor index_seek_live(const struct index *self, struct slice begin, uint64_t n);
 /* The key at the cursor, dead or alive, and on to the next; NULL at the end of the range. */
 struct index_key *index_next(struct index_cursor *cursor, const struct index_range *range);
-/* The same, but skips keys that do not live, whole subtrees of them at once. */
+/* The same, but skips keys that do not live, 64 at once where they are many. */
 struct index_key *index_next_live(struct index_cursor *cursor, const struct index_range *range);
 
 /* ---- compaction and keep sets ---- */
@@ -105,10 +106,6 @@ struct index_sweep {
 };
 void index_sweep_release(struct index_sweep *self);
 
-/* Compact(at) for the next keys, until about `budget_keys` were looked at or `budget_drops` revisions dropped (a single
- * key may exceed it). Dropped revisions are appended, those of one key in ascending order, with is_tombstone lost:
- * `dropped` entries carry it in `tombstone`. *ret_kept_any is set when any revision <= at was kept and left alone
- * otherwise. A key without revisions leaves the index. */
 struct index_dropped {
     struct revision revision;
     bool is_tombstone;
@@ -116,6 +113,10 @@ struct index_dropped {
 struct index_dropped_list {
     VEC(struct index_dropped) list;
 };
+
+/* Compact(at) for the next keys, until about `budget_keys` were looked at or `budget_drops` revisions dropped (a single
+ * key may exceed it). Dropped revisions are appended, those of one key in ascending order. *ret_kept_any is set when
+ * any revision <= at was kept and left alone otherwise. A key without revisions leaves the index. */
 void index_compact(struct index *self, int64_t at, struct index_sweep *sweep, size_t budget_keys, size_t budget_drops,
                    struct index_dropped_list *dropped, bool *ret_kept_any);
 
