@@ -1,0 +1,26 @@
+# Thin: the build is CMake's (CMakePresets.json), the test driver is tests/run.py.
+# Each target installs the Debian packages it needs (packages.txt), as root or through sudo, when any is missing.
+
+.PHONY: run test build format clean
+
+run: build
+	@mkdir -p build/run
+	build/release/bin/etcd --data-dir build/run/default.etcd
+
+# Unit and scenario tests plain and under the sanitizers, golden recordings, end-to-end tests, checks.
+# LEVELS=checks,unit runs some of them; tests/run.py --help tells which there are.
+test:
+	@scripts/packages.sh test
+	@/usr/bin/python3 tests/run.py $(if $(LEVELS),--levels $(LEVELS))
+
+build:
+	@scripts/packages.sh build
+	@cmake --preset release -B build/release >/dev/null
+	@ninja -C build/release
+
+format:
+	@scripts/packages.sh test
+	@git ls-files '*.c' '*.h' | xargs clang-format -i
+
+clean:
+	rm -rf build
