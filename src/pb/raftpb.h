@@ -10,10 +10,11 @@
  * Codecs, three functions a message:
  *   size_t X_size(x)                bytes of the encoding
  *   void X_encode(x, out)           appends the encoding: fields in order of their numbers, as etcd 3.5 writes them
- *   enum err X_decode(bytes, .., x) strict about bounds, varints and wire types of known fields (ERR_CORRUPT, nothing
- *                                   left to release then); fields may be missing, unknown ones are skipped, of a field
- *                                   that comes twice the last one counts (lists add up); lists may come packed or not
- * A decoder fills the whole struct; it must not hold anything that has to be released before.
+ *   enum err X_decode(bytes, .., x) strict about bounds, varints and wire types of known fields: ERR_UNEXPECTED_EOF
+ * when the bytes end inside a field (as Go's decoders tell it apart: the WAL's repair looks at it), else ERR_CORRUPT;
+ * nothing is left to release then. Fields may be missing, unknown ones are skipped, of a number or bytes that come
+ * twice the last counts, lists add up, messages merge; lists of numbers may come packed or not A decoder fills the
+ * whole struct; it must not hold anything that has to be released before.
  *
  * Any thread; a struct one thread at a time, shared bytes (base/shared.h) by as many as like.
  */
@@ -160,8 +161,8 @@ void raft_snapshot_release(struct raft_snapshot *self);
 void raft_snapshot_copy(struct raft_snapshot *self, const struct raft_snapshot *from);
 size_t raft_snapshot_size(const struct raft_snapshot *self);
 void raft_snapshot_encode(const struct raft_snapshot *self, struct buf *out);
-/* The data is copied. */
-enum err raft_snapshot_decode(struct slice bytes, struct raft_snapshot *ret_snapshot) MUST_USE;
+/* The data is copied. `message` (may be NULL) gets the text that Go's decoder has for the error. */
+enum err raft_snapshot_decode(struct slice bytes, struct raft_snapshot *ret_snapshot, struct errmsg *message) MUST_USE;
 
 /* ---- messages ---- */
 
@@ -255,7 +256,8 @@ struct wal_record {
 };
 size_t wal_record_size(const struct wal_record *self);
 void wal_record_encode(const struct wal_record *self, struct buf *out);
-enum err wal_record_decode(struct slice bytes, struct wal_record *ret_record) MUST_USE;
+/* `message` (may be NULL) gets the text that Go's decoder has for the error. */
+enum err wal_record_decode(struct slice bytes, struct wal_record *ret_record, struct errmsg *message) MUST_USE;
 
 /* snappb.snapshot: a .snap file. */
 struct snap_record {
@@ -264,7 +266,8 @@ struct snap_record {
 };
 size_t snap_record_size(const struct snap_record *self);
 void snap_record_encode(const struct snap_record *self, struct buf *out);
-enum err snap_record_decode(struct slice bytes, struct snap_record *ret_record) MUST_USE;
+/* `message` as in wal_record_decode. */
+enum err snap_record_decode(struct slice bytes, struct snap_record *ret_record, struct errmsg *message) MUST_USE;
 
 /* etcdserverpb.Metadata: whose WAL it is. */
 struct wal_metadata {
