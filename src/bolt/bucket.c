@@ -48,12 +48,13 @@ static enum err find(const struct bolt_bucket *self, struct slice key, struct sl
         node = item->node;
         if (node == NULL) TRY(tx_block(self->tx, item->page, &block));
     }
+    struct key_range range = {0, 0};
     for (int depth = 0; !block.is_leaf; depth++) {
         if (depth == BOLT_MAX_DEPTH) return bolt__corrupt(self->tx->db, page_id(block.data), "the tree is too deep");
-        if (!block_child_index(&block, key, &index)) return tx_bad_block(self->tx, &block);
+        if (!block_guess_child(&block, key, &range, &index)) return tx_bad_block(self->tx, &block);
         TRY(tx_block(self->tx, block_child(&block, index), &block));
     }
-    if (!block_lower_bound(&block, key, &index, &is_equal)) return tx_bad_block(self->tx, &block);
+    if (!block_guess(&block, key, range, &index, &is_equal)) return tx_bad_block(self->tx, &block);
     if (!is_equal) return OK;
     struct slice found;
     if (!block_item(&block, index, &found, ret_value, ret_flags)) {

@@ -146,6 +146,10 @@ enum err bolt__bad_page(const struct bolt_tx *tx, uint64_t page);
 static inline enum err tx_block(const struct bolt_tx *tx, uint64_t page, struct block *ret_block) {
     if (__builtin_expect(page < 2 || page >= tx->page_limit, 0)) return bolt__bad_page(tx, page);
     const uint8_t *data = tx->view->data + (page << tx->db->page_shift);
+    /* Elements will be wanted next: fetched together with the header they cost one cache miss instead of two. */
+    __builtin_prefetch(data + 64);
+    __builtin_prefetch(data + 128);
+    __builtin_prefetch(data + 192);
     uint64_t pages = 1 + (uint64_t)page_overflow(data);
     bool is_good = page_id(data) == page && pages <= tx->page_limit - page &&
                    block_open(data, pages << tx->db->page_shift, ret_block);
