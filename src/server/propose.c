@@ -1,0 +1,162 @@
+/* propose.c - requests on their way through raft.
+ *
+ * A request's operation is put into an InternalRaftRequest as the client encoded it; the entries of one turn are
+ * proposed together. Who waits is found again by the id in the header when the entry comes back committed. All
+ * requests have the same time-out, so the list in order of proposal is the list in order of expiry. */
+#include "base/bytes.h"
+#include "pb/arena_pb.h"
+#include "server/internal.h"
+
+/* InternalRaftRequest.header and its fields */
+#define FIELD_HEADER 100
+#define WIRE_LEN 2
+
+static uint64_t tag(uint32_t field) { return (uint64_t)field << 3 | WIRE_LEN; }
+
+static size_t length_field_size(uint32_t field, size_t len) { return varint_size(tag(field)) + varint_size(len) + len; }
+
+static uint8_t *store_head(uint8_t *at, uint32_t field, size_t len) {
+    at += varint_store(at, tag(field));
+    return at + varint_store(at, len);
+}
+
+static uint8_t *store_bytes(uint8_t *at, struct slice bytes) {
+    if (bytes.len != 0) memcpy(at, bytes.data, bytes.len);
+    return at + bytes.len;
+}
+
+static size_t header_size(const struct server_request *request) {
+    size_t size = 1 + varint_size(request->id);
+    if (request->username.len != 0) size += length_field_size(2, request->username.len);
+    if (request->auth_revision != 0) size += 1 + varint_size(request->auth_revision);
+    return size;
+}
+
+static uint8_t *store_header(uint8_t *at, const struct server_request *request, size_t size) {
+    at = store_head(at, FIELD_HEADER, size);
+    *at++ = 1 << 3;
+    at += varint_store(at, request->id);
+    if (request->username.len != 0) {
+        at = store_head(at, 2, request->username.len);
+        at = store_bytes(at, request->username);
+    }
+    if (request->auth_revision != 0) {
+        *at++ = 3 << 3;
+        at += varint_store(at, request->auth_revision);
+    }
+    return at;
+}
+
+/* Fields go by number, as Go's encoder writes them: the header stands before the auth operations, behind the others. */
+static struct shared *encode(const struct server_request *request) {
+    size_t head_size = header_size(request);
+    uint32_t field = (uint32_t)request->op;
+    struct shared *data =
+        shared_new(length_field_size(field, request->encoded.len) + length_field_size(FIELD_HEADER, head_size));
+    uint8_t *at = data->bytes;
+    if (field > FIELD_HEADER) at = store_header(at, request, head_size);
+    at = store_head(at, field, request->encoded.len);
+    at = store_bytes(at, request->encoded);
+    if (field < FIELD_HEADER) at = store_header(at, request, head_size);
+    CHECK(at == data->bytes + data->size_bytes);
+    return data;
+}
+
+uint64_t server_next_id(struct server *self) {
+    self->id_suffix = (self->id_suffix + 1) & 0xffffffffffffull;
+    return self->id_prefix | self->id_suffix;
+}
+
+void server__propose_data(struct server *self, enum raft_entry_type type, struct shared *data) {
+    VEC_PUSH(&self->batch, raft_entry_make(type, 0, 0, data));
+    server__want_turn(self);
+}
+
+void server__propose_message(struct server *self, enum server_op op, const void *message) {
+    if (self->state != SERVER_RUNNING) return;
+    struct buf encoded = BUF_INIT;
+    pb_pack(message, &encoded);
+    struct server_request request = {.op = op, .encoded = buf_slice(&encoded), .id = server_next_id(self)};
+    server__propose_data(self, RAFT_ENTRY_NORMAL, encode(&request));
+    buf_release(&encoded);
+}
+
+enum err server_propose(struct server *self, struct server_request *request) {
+    if (self->state != SERVER_RUNNING) return ERR_STOPPED;
+    if (self->committed_index > self->applied_index + SERVER_MAX_GAP) return ERR_TOO_MANY_REQUESTS;
+    if (self->pending.count >= SERVER_MAX_PENDING) return ERR_TOO_MANY_REQUESTS;
+    request->id = server_next_id(self);
+    size_t size_bytes = request->encoded.len + 16 + request->username.len;
+    if (size_bytes > self->config.max_request_bytes) {
+        size_bytes = length_field_size((uint32_t)request->op, request->encoded.len) +
+                     length_field_size(FIELD_HEADER, header_size(request));
+        if (size_bytes > self->config.max_request_bytes) return ERR_REQUEST_TOO_LARGE;
+    }
+    TRY(server__quota_check(self, request->op, request->message));
+    request->proposed_ns = env_now_ns(self->env);
+    map_u64_put(&self->pending, request->id, request);
+    list_push_back(&self->pending_order, &request->link);
+    self->stats.proposals_pending++;
+    server__propose_data(self, RAFT_ENTRY_NORMAL, encode(request));
+    return OK;
+}
+
+struct server_request *server__take_request(struct server *self, uint64_t id) {
+    struct server_request *request = map_u64_remove(&self->pending, id);
+    if (request == NULL) return NULL;
+    list_remove(&request->link);
+    self->stats.proposals_pending--;
+    return request;
+}
+
+void server_cancel(struct server *self, struct server_request *request) {
+    if (request->id != 0 && map_u64_get(&self->pending, request->id) == request)
+        server__take_request(self, request->id);
+}
+
+void server__answer(struct server *self, struct server_request *request, enum err error, int64_t revision) {
+    request->error = error;
+    request->revision = revision;
+    request->callback(request);
+}
+
+static void release_batch(struct server *self) {
+    for (size_t i = 0; i < self->batch.count; i++) raft_entry_release(&self->batch.items[i]);
+    self->batch.count = 0;
+}
+
+/* Without a leader proposals wait, as in etcd, until there is one or they time out. */
+void server__propose_batch(struct server *self) {
+    if (self->batch.count == 0 || self->lead == 0) return;
+    struct raft_event event = {.type = RAFT_PROPOSE,
+                               .propose = {.entries = self->batch.items, .count = self->batch.count}};
+    enum err error = raft_step(self->raft, &event, NULL);
+    if (error != OK) {
+        self->stats.proposals_failed += self->batch.count;
+        release_batch(self);
+        server__fail_all_requests(self, error);
+        return;
+    }
+    release_batch(self);
+}
+
+enum err server__timeout_error(const struct server *self, int64_t proposed_ns) { return ERR_TIMEOUT; }
+
+void server__check_timeouts(struct server *self, int64_t now_ns) {
+    while (!list_is_empty(&self->pending_order)) {
+        struct server_request *request = CONTAINER_OF(self->pending_order.next, struct server_request, link);
+        if (now_ns - request->proposed_ns < self->request_timeout_ns) break;
+        server__take_request(self, request->id);
+        self->stats.proposals_failed++;
+        server__answer(self, request, server__timeout_error(self, request->proposed_ns), 0);
+    }
+}
+
+void server__fail_all_requests(struct server *self, enum err error) {
+    while (!list_is_empty(&self->pending_order)) {
+        struct server_request *request = CONTAINER_OF(self->pending_order.next, struct server_request, link);
+        server__take_request(self, request->id);
+        server__answer(self, request, error, 0);
+    }
+    if (self->state != SERVER_RUNNING) release_batch(self);
+}

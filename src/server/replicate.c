@@ -1,0 +1,152 @@
+/* replicate.c - what raft's updates ask for.
+ *
+ * One WAL flush at a time; what updates bring meanwhile gathers in the other batch and goes with the next flush, so the
+ * batch is what arrived during the last one and nobody waits for a timer. A changed commit index alone is no reason to
+ * write: it goes with the next entries, with the tick, or at the end. */
+#include "server/internal.h"
+
+static void take_to_save(struct server *self, const struct raft_update *update) {
+    struct save_batch *batch = &self->saver.filling;
+    VEC_RESERVE(&batch->entries, update->entry_count);
+    for (size_t i = 0; i < update->entry_count; i++)
+        batch->entries.items[batch->entries.count++] = raft_entry_copy(&update->entries[i]);
+    if (update->hard_changed) {
+        batch->has_hard = true;
+        batch->hard = update->hard;
+        self->term = update->hard.term;
+        self->committed_index = update->hard.commit;
+    }
+    if (update->must_sync) {
+        batch->must_sync = true;
+        batch->save_id = update->save_id;
+    }
+}
+
+static void release_entries(struct save_batch *batch) {
+    for (size_t i = 0; i < batch->entries.count; i++) raft_entry_release(&batch->entries.items[i]);
+    batch->entries.count = 0;
+}
+
+static void save_run(struct env_job *job) {
+    struct server *self = CONTAINER_OF(job, struct server, saver.job);
+    struct save_batch *batch = &self->saver.running;
+    struct raft_hard_state hard = batch->has_hard ? batch->hard : (struct raft_hard_state){0};
+    self->saver.error = wal_save(self->wal, hard, batch->entries.items, batch->entries.count, &self->saver.io);
+    if (self->saver.error == OK && self->saver.spare == NULL) self->saver.spare = wal_spare_order(self->wal);
+}
+
+static void count_io(struct server *self, const struct wal_io *io) {
+    self->stats.wal_written_bytes += io->written_bytes;
+    self->stats.wal_fsyncs += io->sync_count;
+    for (unsigned i = 0; i < io->sync_count && i < WAL_MAX_SYNCS; i++) self->stats.wal_fsync_ns += io->sync_ns[i];
+}
+
+/* ---- the spare segment: made on the pool while the WAL is written, handed over on the WAL's worker ---- */
+
+static void spare_make(struct env_job *job) {
+    struct server *self = CONTAINER_OF(job, struct server, saver.spare_job);
+    if (wal_spare_make(self->saver.spare) != OK) log_warn(self->log, "failed to prepare the next WAL segment");
+}
+
+static void spare_deliver(struct env_job *job) {
+    struct server *self = CONTAINER_OF(job, struct server, saver.spare_job);
+    wal_spare_deliver(self->wal, self->saver.spare);
+}
+
+static void spare_delivered(struct env_job *job) {
+    struct server *self = CONTAINER_OF(job, struct server, saver.spare_job);
+    self->saver.spare = NULL;
+    self->saver.spare_is_running = false;
+    if (self->state == SERVER_STOPPING) server__want_turn(self);
+}
+
+static void spare_made(struct env_job *job) {
+    struct server *self = CONTAINER_OF(job, struct server, saver.spare_job);
+    job->run = spare_deliver;
+    job->done = spare_delivered;
+    env_worker_submit(self->saver.worker, job);
+}
+
+static void spare_wanted(struct server *self) {
+    if (self->saver.spare == NULL || self->saver.spare_is_running) return;
+    self->saver.spare_is_running = true;
+    self->saver.spare_job.run = spare_make;
+    self->saver.spare_job.done = spare_made;
+    env_pool_submit(self->env, &self->saver.spare_job);
+}
+
+/* ---- saving ---- */
+
+static void save_start(struct server *self);
+
+static void save_done(struct env_job *job) {
+    struct server *self = CONTAINER_OF(job, struct server, saver.job);
+    struct save_batch *batch = &self->saver.running;
+    self->saver.is_running = false;
+    release_entries(batch);
+    if (self->saver.error != OK) {
+        server__fail(self, "failed to save Raft hard state and entries", self->saver.error, "");
+        return;
+    }
+    count_io(self, &self->saver.io);
+    spare_wanted(self);
+    if (batch->save_id != 0) {
+        struct raft_event event = {.type = RAFT_SAVED, .save_id = batch->save_id};
+        server__step(self, &event);
+    }
+    if (self->saver.filling.must_sync && !self->saver.is_running) save_start(self);
+    if (!self->saver.is_running && self->state == SERVER_STOPPING) server__want_turn(self);
+}
+
+static void save_start(struct server *self) {
+    struct save_batch filled = self->saver.filling;
+    self->saver.filling = self->saver.running;
+    self->saver.running = filled;
+    struct save_batch *empty = &self->saver.filling;
+    empty->has_hard = empty->must_sync = false;
+    empty->save_id = 0;
+    self->saver.is_running = true;
+    self->saver.job.run = save_run;
+    self->saver.job.done = save_done;
+    env_worker_submit(self->saver.worker, &self->saver.job);
+}
+
+void server__flush_hard_state(struct server *self) {
+    if (!self->saver.is_running && self->saver.filling.has_hard) save_start(self);
+}
+
+bool server__is_saving(const struct server *self) { return self->saver.is_running || self->saver.filling.has_hard; }
+
+static void soft_state(struct server *self, const struct raft_update *update) {
+    bool was_leader = self->role == RAFT_LEADER;
+    if (update->lead != self->lead && update->lead != 0) self->stats.leader_changes++;
+    self->lead = update->lead;
+    self->role = update->role;
+    bool is_leader = self->role == RAFT_LEADER;
+    if (is_leader != was_leader) server__leadership_changed(self, is_leader);
+    if (self->lead != 0) server__want_turn(self);
+}
+
+static void take_update(struct server *self, const struct raft_update *update) {
+    if (update->soft_changed) soft_state(self, update);
+    take_to_save(self, update);
+    for (size_t i = 0; i < update->read_state_count; i++) server__read_state(self, &update->read_states[i]);
+    if (update->committed_count > 0) server__apply(self, update->committed, update->committed_count);
+}
+
+/* Applying reports back to raft from inside, which may bring the next update: the loop ends when there is none. */
+void server__step(struct server *self, const struct raft_event *event) {
+    if (self->state == SERVER_FAILED) return;
+    struct raft_update update;
+    enum err error = raft_step(self->raft, event, &update);
+    if (error != OK && error != ERR_RAFT_PROPOSAL_DROPPED && error != ERR_NO_LEADER)
+        log_warn(self->log, "raft refused an event", LOG_ERR(error));
+    for (;;) {
+        take_update(self, &update);
+        if (self->state == SERVER_FAILED) return;
+        if (!raft_has_update(self->raft)) break;
+        struct raft_event nothing = {.type = RAFT_NOTHING};
+        if (raft_step(self->raft, &nothing, &update) != OK) break;
+    }
+    if (self->saver.filling.must_sync && !self->saver.is_running) save_start(self);
+}
