@@ -232,19 +232,19 @@ void server_status(const struct server *self, struct server_status *ret_status) 
     };
 }
 
-static void append_uint(struct buf *out, uint32_t field, uint64_t value) {
-    if (value == 0) return;
-    buf_append_byte(out, (uint8_t)(field << 3));
-    buf_append_varint(out, value);
+static uint8_t *store_uint(uint8_t *at, uint32_t field, uint64_t value) {
+    if (value == 0) return at;
+    *at++ = (uint8_t)(field << 3);
+    return at + varint_store(at, value);
 }
 
-void server_append_header(const struct server *self, int64_t revision, struct buf *out) {
-    struct buf header = {.data = (uint8_t[4 * (1 + VARINT_MAX_BYTES)]){0}, .capacity = 4 * (1 + VARINT_MAX_BYTES)};
-    append_uint(&header, 1, self->cluster_id);
-    append_uint(&header, 2, self->member_id);
-    append_uint(&header, 3, (uint64_t)revision);
-    append_uint(&header, 4, self->term);
-    buf_append_byte(out, 1 << 3 | 2);
-    buf_append_byte(out, (uint8_t)header.len);
-    buf_append_slice(out, buf_slice(&header));
+size_t server_store_header(const struct server *self, int64_t revision, uint8_t out[SERVER_HEADER_MAX_BYTES]) {
+    uint8_t *fields = out + 2, *at = fields;
+    at = store_uint(at, 1, self->cluster_id);
+    at = store_uint(at, 2, self->member_id);
+    at = store_uint(at, 3, (uint64_t)revision);
+    at = store_uint(at, 4, self->term);
+    out[0] = 1 << 3 | 2;
+    out[1] = (uint8_t)(at - fields);
+    return (size_t)(at - out);
 }

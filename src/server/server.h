@@ -171,8 +171,9 @@ struct server_status {
     int64_t quota_bytes; /* 0 = none */
 };
 void server_status(const struct server *self, struct server_status *ret_status);
-/* A ResponseHeader as field 1 of a response; revision 0 is left out. */
-void server_append_header(const struct server *self, int64_t revision, struct buf *out);
+/* Writes a ResponseHeader as field 1 of a response at `out` and returns its length; revision 0 is left out. */
+#define SERVER_HEADER_MAX_BYTES 48
+size_t server_store_header(const struct server *self, int64_t revision, uint8_t out[SERVER_HEADER_MAX_BYTES]);
 /* "3.5.0", or "" while undecided. Lives until the next turn. */
 const char *server_cluster_version(const struct server *self);
 /* The alarms raised now, in the order of their encoding. */

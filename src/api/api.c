@@ -1,0 +1,135 @@
+#include "api/api.h"
+
+#include "api/internal.h"
+
+#define DEFAULT_PROGRESS_INTERVAL_NS (600 * NS_PER_S)
+
+/* Clients that ask for a leader get an error at once when there is none. */
+static enum err admit(void *context, struct grpc_call *call) {
+    struct api *self = context;
+    if (!slice_equal_cstr(grpc_call_metadata(call, "hasleader"), "true")) return OK;
+    struct server_status status;
+    server_status(self->server, &status);
+    return status.leader == 0 ? ERR_NO_LEADER : OK;
+}
+
+struct api *api_new(const struct api_options *options) {
+    struct api *self = NEW(struct api);
+    *self = (struct api){
+        .server = options->server,
+        .env = server_env(options->server),
+        .grpc = options->grpc,
+        .watch_progress_interval_ns = options->watch_progress_interval_ns != 0 ? options->watch_progress_interval_ns
+                                                                               : DEFAULT_PROGRESS_INTERVAL_NS,
+        .max_request_bytes = options->max_request_bytes,
+        .max_txn_ops = options->max_txn_ops,
+    };
+    self->log = env_log(self->env);
+    list_init(&self->health_watches);
+    list_init(&self->watch_streams);
+    api__kv_add(self);
+    api__watch_add(self);
+    api__lease_add(self);
+    api__cluster_add(self);
+    api__maintenance_add(self);
+    api__health_add(self);
+    grpc_server_set_admit(self->grpc, admit, self);
+    return self;
+}
+
+void api_free(struct api *self) { mem_free(self); }
+
+void api_stop(struct api *self) {
+    self->is_stopping = true;
+    api__health_stop(self);
+    api__watch_stop(self);
+}
+
+/* ---- decoding ---- */
+
+#define MALFORMED "grpc: error unmarshalling request: unexpected EOF"
+
+void *api__request(struct grpc_call *call, const ProtobufCMessageDescriptor *type) {
+    void *message = pb_unpack_borrowed(type, grpc_call_message(call), grpc_call_arena(call));
+    if (message == NULL) grpc_call_fail_text(call, 13, MALFORMED);
+    return message;
+}
+
+void *api__stream_request(struct grpc_call *call, const ProtobufCMessageDescriptor *type, struct slice bytes,
+                          struct arena *arena) {
+    void *message = pb_unpack(type, bytes, arena);
+    if (message == NULL) grpc_call_fail_text(call, 13, MALFORMED);
+    return message;
+}
+
+/* ---- answering ---- */
+
+void api__append_uint(struct buf *out, uint32_t field, uint64_t value) {
+    if (value == 0) return;
+    buf_append_varint(out, (uint64_t)field << 3);
+    buf_append_varint(out, value);
+}
+
+void api__append_bytes(struct buf *out, uint32_t field, struct slice bytes) {
+    buf_append_varint(out, (uint64_t)field << 3 | 2);
+    buf_append_varint(out, bytes.len);
+    buf_append_slice(out, bytes);
+}
+
+static void write_reserved(struct api *self, struct grpc_call *call, int64_t revision, struct slice body) {
+    uint8_t bytes[SERVER_HEADER_MAX_BYTES];
+    size_t header_len = server_store_header(self->server, revision, bytes);
+    uint8_t *at = grpc_call_reserve(call, header_len + body.len);
+    memcpy(at, bytes, header_len);
+    if (body.len != 0) memcpy(at + header_len, body.data, body.len);
+}
+
+void api__reply(struct api *self, struct grpc_call *call, int64_t revision, struct slice body) {
+    write_reserved(self, call, revision, body);
+    grpc_call_reply_reserved(call);
+}
+
+void api__send(struct api *self, struct grpc_call *call, int64_t revision, struct slice body) {
+    write_reserved(self, call, revision, body);
+    grpc_call_send_reserved(call);
+}
+
+/* ---- proposals ---- */
+
+struct proposal {
+    struct server_request request;
+    struct api *api;
+    struct grpc_call *call;
+    struct buf out;
+};
+
+static void proposal_done(struct server_request *request) {
+    struct proposal *self = CONTAINER_OF(request, struct proposal, request);
+    struct buf out = self->out; /* the proposal goes with the call */
+    if (request->error != OK)
+        grpc_call_fail(self->call, request->error);
+    else
+        api__reply(self->api, self->call, request->revision, buf_slice(&out));
+    buf_release(&out);
+}
+
+void api__propose(struct api *self, struct grpc_call *call, enum server_op op, const void *message,
+                  struct slice encoded) {
+    struct proposal *proposal = ARENA_NEW(grpc_call_arena(call), struct proposal);
+    proposal->request = (struct server_request){
+        .op = op, .encoded = encoded, .message = message, .callback = proposal_done, .out = &proposal->out};
+    proposal->api = self;
+    proposal->call = call;
+    grpc_call_set_context(call, proposal);
+    enum err error = server_propose(self->server, &proposal->request);
+    if (error != OK) grpc_call_fail(call, error);
+}
+
+void api__propose_cancelled(struct grpc_call *call) {
+    struct proposal *proposal = grpc_call_context(call);
+    if (proposal != NULL) {
+        server_cancel(proposal->api->server, &proposal->request);
+        buf_release(&proposal->out);
+    }
+    grpc_call_fail(call, ERR_CONTEXT_CANCELED);
+}

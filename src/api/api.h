@@ -1,0 +1,54 @@
+/* api.h - the gRPC services of a member, and what it answers over plain HTTP.
+ *
+ * Floor 6. Checks requests as etcd does, hands them to the server, writes the answers. One file a service:
+ *
+ *     kv.c kv_range.c  KV           check.c   what is wrong with a KV request
+ *     watch.c          Watch        lease.c   Lease
+ *     cluster.c        Cluster      maintenance.c snapshot.c  Maintenance
+ *     health.c         grpc.health  http.c    /version, /health
+ *
+ * Handlers answer through the call handle only and know no connection. Loop only.
+ */
+#ifndef API_API_H
+#define API_API_H
+
+#include "grpc/server.h"
+#include "http/request.h"
+#include "server/server.h"
+
+struct api;
+
+/* Events queued for one watch stream before its watchers are told to wait, and the size from which a snapshot's sender
+ * waits for the client. */
+#define API_WATCH_QUEUE_BYTES (512 * 1024)
+#define API_SNAPSHOT_QUEUE_BYTES (1024 * 1024)
+/* Watchers of one stream and keepalives of one stream that wait; beyond them the stream ends with RESOURCE_EXHAUSTED. */
+#define API_WATCHERS_PER_STREAM 1000000
+#define API_KEEPALIVES_PER_STREAM 100000
+/* Keys looked at in one turn by one range; pairs of a range answered without a producer. */
+#define API_RANGE_SLICE_KEYS 2000
+#define API_RANGE_COPY_BYTES (64 * 1024)
+
+struct api_options {
+    struct server *server;
+    struct grpc_server *grpc;
+    /* --experimental-watch-progress-notify-interval; 0 = 10 minutes. */
+    int64_t watch_progress_interval_ns;
+    /* --socket-... and the like are net's; this one bounds request bodies as --max-request-bytes does. */
+    uint64_t max_request_bytes;
+    uint64_t max_txn_ops;
+};
+
+/* Registers all services with the gRPC server. Both must outlive it. */
+struct api *api_new(const struct api_options *options);
+/* After the last call has ended. NULL is allowed. */
+void api_free(struct api *self);
+/* Health answers SERVING until this, NOT_SERVING from then on; watch streams end. */
+void api_stop(struct api *self);
+
+/* A request on a client listener that is no gRPC: takes it over. */
+void api_handle_http(struct api *self, struct http_request *request);
+/* The same for a peer listener: /version, /members. */
+void api_handle_peer_http(struct api *self, struct http_request *request);
+
+#endif
