@@ -155,7 +155,6 @@ struct backend_cursor {
     const struct backend_view *view;
     enum backend_bucket bucket;
     enum err error; /* ERR_CORRUPT */
-    bool started;
     struct bolt_cursor file;
     struct bolt_item file_item;
     bool file_is_live;

@@ -70,6 +70,8 @@ enum err bolt_open(struct env *env, const char *path, const struct bolt_options 
 void bolt_close(struct bolt *self);
 /* For no_sync: makes all commits so far durable. */
 enum err bolt_sync(struct bolt *self) MUST_USE;
+/* Renames the file, replacing what is there, and makes that durable. */
+enum err bolt_move(struct bolt *self, const char *path) MUST_USE;
 const char *bolt_path(const struct bolt *self);
 uint32_t bolt_page_size_bytes(const struct bolt *self);
 /* What was wrong first when some call on this file answered ERR_CORRUPT: "PATH: page 17: ...". Any thread. */

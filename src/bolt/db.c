@@ -201,6 +201,20 @@ void bolt_close(struct bolt *self) {
 
 enum err bolt_sync(struct bolt *self) { return env_fdatasync(self->file); }
 
+enum err bolt_move(struct bolt *self, const char *path) {
+    TRY(env_rename(self->env, self->path, path));
+    char *new_path = mem_strdup(path);
+    pthread_mutex_lock(&self->lock);
+    mem_free(self->path);
+    self->path = new_path;
+    pthread_mutex_unlock(&self->lock);
+    CLEANUP_FREE char *folder = mem_strdup(path);
+    char *slash = strrchr(folder, '/');
+    if (slash == NULL) return env_sync_directory(self->env, ".");
+    slash[slash == folder ? 1 : 0] = 0;
+    return env_sync_directory(self->env, folder);
+}
+
 void bolt_get_stats(struct bolt *self, struct bolt_stats *ret_stats) {
     pthread_mutex_lock(&self->lock);
     *ret_stats = (struct bolt_stats){
