@@ -101,7 +101,9 @@ enum raft_event_type {
     RAFT_CAMPAIGN,
     /* ERR_RAFT_PROPOSAL_DROPPED: no leader is known, or it can't take them now. All or none. */
     RAFT_PROPOSE,
-    /* ERR_INVALID: a type that never comes from outside, or an answer of an unknown member; nothing changed. */
+    /* ERR_INVALID: a type that never comes from outside, an answer of an unknown member, or one that makes no sense:
+     * nothing changed, go on. ERR_CORRUPT: the leader counts on entries that this log lost, or contradicts committed
+     * ones; the member must stop. A proposal passed on by a peer: as RAFT_PROPOSE. */
     RAFT_RECEIVE,
     RAFT_SAVED,
     RAFT_APPLIED,
@@ -130,8 +132,8 @@ struct raft_event {
          * is applied at its index. */
         uint64_t applied;
         /* A committed conf change is being applied: this comes before RAFT_APPLIED of its entry. node_id 0: it was
-         * found invalid and changes nothing, but is no longer pending. raft_conf_state has the result. Removing the
-         * last voter is a CHECK: the caller validates. */
+         * found invalid and changes nothing, but is no longer pending. raft_conf_state has the result.
+         * ERR_INVALID, and no change, when it can't be made (the last voter can't be removed). */
         const struct raft_conf_change *conf_change;
         const struct raft_conf_change_v2 *conf_change_v2;
         /* Asks for an index to read at; the answer is a read state with the same context, or nothing when there is no
