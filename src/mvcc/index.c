@@ -58,12 +58,19 @@ bool index_get(const struct index *self, struct slice key, int64_t at, struct in
     return found != NULL && index_key_at(found, at, ret_item);
 }
 
-struct index_item index_put(struct index *self, struct slice key, struct revision revision) {
+static struct index_before before(const struct index_key *key) {
+    return (struct index_before){!key->is_dead, key->has_lease, {key->head_main, key->head_sub}};
+}
+
+struct index_item index_put(struct index *self, struct slice key, struct revision revision,
+                            struct index_before *ret_before) {
     struct index_path path;
     index__descend(self, key, &path);
     struct index_key *entry;
+    if (ret_before != NULL) *ret_before = (struct index_before){0};
     if (path.is_found) {
         entry = path.leaf->keys[path.position];
+        if (ret_before != NULL) *ret_before = before(entry);
         index__key_append(self, entry, revision, false);
         index__set_live(self, &path, true);
     } else {
@@ -79,11 +86,13 @@ struct index_item index_put(struct index *self, struct slice key, struct revisio
     return item;
 }
 
-bool index_tombstone(struct index *self, struct slice key, struct revision revision) {
+bool index_tombstone(struct index *self, struct slice key, struct revision revision, struct index_before *ret_before) {
     struct index_path path;
     index__descend(self, key, &path);
     if (!path.is_found || path.leaf->keys[path.position]->is_dead) return false;
-    index__key_append(self, path.leaf->keys[path.position], revision, true);
+    struct index_key *entry = path.leaf->keys[path.position];
+    if (ret_before != NULL) *ret_before = before(entry);
+    index__key_append(self, entry, revision, true);
     index__set_live(self, &path, false);
     return true;
 }

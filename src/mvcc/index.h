@@ -48,11 +48,19 @@ bool index_key_at(const struct index_key *key, int64_t at, struct index_item *re
 /* index_find and index_key_at at once. */
 bool index_get(const struct index *self, struct slice key, int64_t at, struct index_item *ret_item);
 
+/* What a key was before a write. */
+struct index_before {
+    bool was_live;
+    bool had_lease;
+    struct revision mod; /* when it lived */
+};
+
 /* Adds a revision; it must be greater than all of this key. Returns the key's new state (version 1 when it did not
- * live). */
-struct index_item index_put(struct index *self, struct slice key, struct revision revision);
+ * live). `ret_before` may be NULL. */
+struct index_item index_put(struct index *self, struct slice key, struct revision revision,
+                            struct index_before *ret_before);
 /* False, and no change, when the key does not live. */
-bool index_tombstone(struct index *self, struct slice key, struct revision revision);
+bool index_tombstone(struct index *self, struct slice key, struct revision revision, struct index_before *ret_before);
 
 /* A flag for the store: this key's newest put has a lease. Cleared by index_put and index_tombstone. */
 bool index_key_has_lease(const struct index_key *key);

@@ -64,6 +64,9 @@ enum err store_replace(struct store *self, struct backend *backend, struct errms
 int64_t store_revision(const struct store *self);
 /* -1 when never compacted. */
 int64_t store_compact_revision(const struct store *self);
+/* Not OK once a pair that the index knows was missing or unreadable: the member must stop (backend_explain). Functions
+ * without an error of their own set it as well. */
+enum err store_error(const struct store *self);
 struct watch_hub *store_watch_hub(struct store *self);
 struct index *store_index(struct store *self);
 struct backend *store_backend(struct store *self);

@@ -259,10 +259,10 @@ static int64_t live_a_life(struct model *model, struct index *index, struct prng
             if (prng_below(prng, 8) < delete_of_8) {
                 bool was_live = model_is_live(key);
                 if (was_live) model_tombstone(key, revision);
-                assert_int_equal(index_tombstone(index, key_of(key), revision), was_live);
+                assert_int_equal(index_tombstone(index, key_of(key), revision, NULL), was_live);
             } else {
                 model_put(key, revision);
-                struct index_item item = index_put(index, key_of(key), revision), expected;
+                struct index_item item = index_put(index, key_of(key), revision, NULL), expected;
                 assert_true(model_get(key, INT64_MAX, &expected));
                 assert_int_equal(item.version, expected.version);
                 assert_int_equal(item.create_main, expected.create_main);
@@ -311,7 +311,7 @@ static void test_everything_deleted_and_compacted_leaves_nothing(void **state) {
     for (size_t i = 0; i < model->count; i++) {
         if (!model_is_live(&model->keys[i])) continue;
         model_tombstone(&model->keys[i], (struct revision){++now, 0});
-        assert_true(index_tombstone(index, key_of(&model->keys[i]), (struct revision){now, 0}));
+        assert_true(index_tombstone(index, key_of(&model->keys[i]), (struct revision){now, 0}, NULL));
     }
     assert_int_equal(index_live_count(index), 0);
     compact_both(model, index, now + 1, &prng);
@@ -389,8 +389,8 @@ static void test_load_gives_what_was_lived(void **state) {
 static void test_a_tombstone_at_the_compaction_revision_is_kept(void **state) {
     struct index *index = index_new();
     struct slice key = SLICE_LITERAL("a");
-    index_put(index, key, (struct revision){2, 0});
-    index_tombstone(index, key, (struct revision){3, 0});
+    index_put(index, key, (struct revision){2, 0}, NULL);
+    index_tombstone(index, key, (struct revision){3, 0}, NULL);
     struct index_dropped_list dropped = {0};
     struct index_sweep sweep = {0};
     bool any = false;
@@ -419,7 +419,7 @@ static void test_memory_per_key_stays_below_64_bytes(void **state) {
             uint64_t number = random_order ? prng_below(&prng, 1000000000) : (uint64_t)i;
             size_t length = (size_t)snprintf(text, sizeof text, "/bench/%012llu", (unsigned long long)number);
             uint64_t before = index_key_count(index);
-            index_put(index, slice_make(text, length), (struct revision){i + 2, 0});
+            index_put(index, slice_make(text, length), (struct revision){i + 2, 0}, NULL);
             if (index_key_count(index) != before) key_bytes += length;
         }
         double per_key = (double)(index_memory_bytes(index) - key_bytes) / (double)index_key_count(index);
