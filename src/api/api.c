@@ -18,7 +18,6 @@ struct api *api_new(const struct api_options *options) {
     *self = (struct api){
         .server = options->server,
         .env = server_env(options->server),
-        .grpc = options->grpc,
         .watch_progress_interval_ns = options->watch_progress_interval_ns != 0 ? options->watch_progress_interval_ns
                                                                                : DEFAULT_PROGRESS_INTERVAL_NS,
         .max_request_bytes = options->max_request_bytes,
@@ -27,17 +26,32 @@ struct api *api_new(const struct api_options *options) {
     self->log = env_log(self->env);
     list_init(&self->health_watches);
     list_init(&self->watch_streams);
+    struct grpc_server_options grpc_options = {
+        .env = self->env,
+        .receive_max_bytes = self->max_request_bytes + GRPC_OVERHEAD_BYTES,
+        .observer = options->observer,
+        .admit = admit,
+        .admit_context = self,
+    };
+    self->grpc = grpc_server_new(&grpc_options);
     api__kv_add(self);
     api__watch_add(self);
     api__lease_add(self);
     api__cluster_add(self);
     api__maintenance_add(self);
     api__health_add(self);
-    grpc_server_set_admit(self->grpc, admit, self);
     return self;
 }
 
-void api_free(struct api *self) { mem_free(self); }
+void api_free(struct api *self) {
+    if (self == NULL) return;
+    grpc_server_free(self->grpc);
+    mem_free(self);
+}
+
+struct grpc_server *api_grpc(struct api *self) {
+    return self->grpc;
+}
 
 void api_stop(struct api *self) {
     self->is_stopping = true;
@@ -51,16 +65,11 @@ void api_stop(struct api *self) {
 
 void *api__request(struct grpc_call *call, const ProtobufCMessageDescriptor *type) {
     void *message = pb_unpack_borrowed(type, grpc_call_message(call), grpc_call_arena(call));
-    if (message == NULL) grpc_call_fail_text(call, 13, MALFORMED);
+    if (message == NULL) api__fail_malformed(call);
     return message;
 }
 
-void *api__stream_request(struct grpc_call *call, const ProtobufCMessageDescriptor *type, struct slice bytes,
-                          struct arena *arena) {
-    void *message = pb_unpack(type, bytes, arena);
-    if (message == NULL) grpc_call_fail_text(call, 13, MALFORMED);
-    return message;
-}
+void api__fail_malformed(struct grpc_call *call) { grpc_call_fail_text(call, 13, MALFORMED); }
 
 /* ---- answering ---- */
 

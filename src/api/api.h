@@ -22,7 +22,8 @@ struct api;
  * waits for the client. */
 #define API_WATCH_QUEUE_BYTES (512 * 1024)
 #define API_SNAPSHOT_QUEUE_BYTES (1024 * 1024)
-/* Watchers of one stream and keepalives of one stream that wait; beyond them the stream ends with RESOURCE_EXHAUSTED. */
+/* Watchers of one stream and keepalives of one stream that wait; beyond them the stream ends with RESOURCE_EXHAUSTED.
+ */
 #define API_WATCHERS_PER_STREAM 1000000
 #define API_KEEPALIVES_PER_STREAM 100000
 /* Keys looked at in one turn by one range; pairs of a range answered without a producer. */
@@ -31,16 +32,18 @@ struct api;
 
 struct api_options {
     struct server *server;
-    struct grpc_server *grpc;
     /* --experimental-watch-progress-notify-interval; 0 = 10 minutes. */
     int64_t watch_progress_interval_ns;
-    /* --socket-... and the like are net's; this one bounds request bodies as --max-request-bytes does. */
+    /* --max-request-bytes, --max-txn-ops */
     uint64_t max_request_bytes;
     uint64_t max_txn_ops;
+    struct grpc_observer observer;
 };
 
-/* Registers all services with the gRPC server. Both must outlive it. */
+/* Makes a gRPC server with all services. The server must outlive it. */
 struct api *api_new(const struct api_options *options);
+/* Where gRPC requests go; lives as long as the api. */
+struct grpc_server *api_grpc(struct api *self);
 /* After the last call has ended. NULL is allowed. */
 void api_free(struct api *self);
 /* Health answers SERVING until this, NOT_SERVING from then on; watch streams end. */

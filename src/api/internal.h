@@ -44,9 +44,8 @@ void api__watch_stop(struct api *self);
 /* The request message in the call's arena; NULL: the call was answered with grpc-go's words. Bytes fields point into
  * the call's message. */
 void *api__request(struct grpc_call *call, const ProtobufCMessageDescriptor *type);
-/* The same for a message of a stream; on NULL the stream was ended. Lives in `arena`. */
-void *api__stream_request(struct grpc_call *call, const ProtobufCMessageDescriptor *type, struct slice message,
-                          struct arena *arena);
+/* Ends a stream whose message makes no sense, with grpc-go's words. */
+void api__fail_malformed(struct grpc_call *call);
 
 /* ---- answering ---- */
 
@@ -54,7 +53,6 @@ void *api__stream_request(struct grpc_call *call, const ProtobufCMessageDescript
 void api__reply(struct api *self, struct grpc_call *call, int64_t revision, struct slice body);
 /* The same for a stream, which goes on. */
 void api__send(struct api *self, struct grpc_call *call, int64_t revision, struct slice body);
-void api__fail_text(struct grpc_call *call, enum err error, const char *text);
 
 /* Fields of a message; zero numbers are left out. */
 void api__append_uint(struct buf *out, uint32_t field, uint64_t value);

@@ -47,8 +47,7 @@ static void txn_cancelled(struct grpc_call *call) {
 }
 
 static void compact(struct grpc_call *call) {
-    const Etcdserverpb__CompactionRequest *request =
-        api__request(call, &etcdserverpb__compaction_request__descriptor);
+    const Etcdserverpb__CompactionRequest *request = api__request(call, &etcdserverpb__compaction_request__descriptor);
     if (request == NULL) return;
     api__propose(grpc_call_service(call), call, SERVER_OP_COMPACTION, request, grpc_call_message(call));
 }
@@ -61,6 +60,4 @@ static const struct grpc_method methods[] = {
     {.path = "/etcdserverpb.KV/Compact", .on_call = compact, .on_cancel = api__propose_cancelled},
 };
 
-void api__kv_add(struct api *self) {
-    grpc_server_add(self->grpc, methods, sizeof methods / sizeof *methods, self);
-}
+void api__kv_add(struct api *self) { grpc_server_add(self->grpc, methods, sizeof methods / sizeof *methods, self); }

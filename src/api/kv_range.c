@@ -32,8 +32,9 @@ struct reading {
 static size_t pair_size(struct slice pair) { return 1 + varint_size(pair.len) + pair.len; }
 
 static void append_pair(struct buf *out, struct slice pair) {
-    buf_append_byte(out, 2 << 3 | 2);
-    buf_append_varint(out, pair.len);
+    /* `out` has exactly the room it needs: buf_append_varint would ask for more */
+    out->data[out->len++] = 2 << 3 | 2;
+    out->len += varint_store(out->data + out->len, pair.len);
     buf_append_slice(out, pair);
 }
 
