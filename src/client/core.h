@@ -57,6 +57,7 @@ void client_disconnected(struct client *self, const char *text);
 bool client_produce(struct client *self, struct buf *output, size_t budget_bytes);
 
 struct env *client_env(struct client *self);
+struct client_owner *client_get_owner(struct client *self);
 size_t client_endpoint_count(const struct client *self);
 /* As given in the options; "" while not connected. */
 const char *client_current_endpoint(const struct client *self);

@@ -194,7 +194,8 @@ static void on_end(void *context, const struct client_end *end) {
         return;
     }
     if (end->from_server && end->code == ETCD_UNAVAILABLE) client_move_on(self->client);
-    env_timer_start(client_env(self->client), &self->reopen, self->got_something ? 0 : CLIENT_WATCH_PAUSE_NS);
+    bool at_once = self->got_something && !end->from_server;
+    env_timer_start(client_env(self->client), &self->reopen, at_once ? 0 : CLIENT_WATCH_PAUSE_NS);
     rewind_watches(self);
 }
 
@@ -292,13 +293,14 @@ static void on_message(void *context, struct slice message) {
     if (watch != NULL && watch->fragments.len + message.len > CLIENT_WATCH_FRAGMENTS_MAX) {
         client_answer_free(answer);
         give_up(self, ETCD_RESOURCE_EXHAUSTED, SLICE_LITERAL("etcdclient: the fragments of a revision are too large"));
-    } else if (watch != NULL && news->canceled)
+    } else if (watch != NULL && news->canceled) {
         finish(self, watch, answer, news);
-    else if (watch != NULL && !watch->cancel_wanted &&
-             is_complete(watch, &message, &decoded, client_answer_arena(answer)))
+    } else if (watch != NULL && !watch->cancel_wanted &&
+               is_complete(watch, &message, &decoded, client_answer_arena(answer))) {
         on_events(self, watch, answer, &decoded->response);
-    else
+    } else {
         client_answer_free(answer);
+    }
 }
 
 /* ---- what users do ---- */
