@@ -97,6 +97,9 @@ struct http_piece http_piece_from_shared(struct shared *bytes);
 /* The same for a part [from, from + len) of it. */
 struct http_piece http_piece_from_shared_part(struct shared *bytes, size_t from, size_t len);
 
+/* Bytes that live as long as the request: static, or in its arena. */
+struct http_piece http_piece_kept(struct slice bytes);
+
 enum http_pull {
     HTTP_PULL_PIECE,  /* *ret_piece is set (may be empty) */
     HTTP_PULL_WAIT,   /* nothing now: http_reply_resume comes later */
@@ -129,9 +132,16 @@ void http_reply_end(struct http_request *request, const struct http_header *trai
 /* Ends the request: status, headers with content-length, body, end. */
 void http_reply_full(struct http_request *request, int status, const struct http_header *headers, size_t count,
                      struct slice body);
+/* The same without copying: names and values are static or in request->arena. */
+void http_reply_kept(struct http_request *request, int status, const struct http_header *headers, size_t count);
+void http_reply_end_kept(struct http_request *request, const struct http_header *trailers, size_t count);
 /* Ends the request without a (complete) answer: RST_STREAM `h2_error_code` (0 NO_ERROR, 2 INTERNAL_ERROR, 8 CANCEL)
  * or, for HTTP/1.1, the connection is closed. */
 void http_request_abort(struct http_request *request, uint32_t h2_error_code);
+/* Keeps the struct and its arena readable beyond the end of the request, until http_request_release. For handlers that
+ * must answer before they can let go of what they are working on. At most one hold. */
+void http_request_hold(struct http_request *request);
+void http_request_release(struct http_request *request);
 /* Body bytes accepted from the handler that have not gone into the connection's output. */
 size_t http_reply_queued_bytes(const struct http_request *request);
 

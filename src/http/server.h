@@ -11,7 +11,7 @@
  * Limits an outsider meets (all named, all tested): header list HTTP_HEADER_LIST_MAX, streams
  * max_concurrent_streams, unanswered control frames HTTP_CONTROL_QUEUE_MAX, stream resets
  * HTTP_RESET_BURST then HTTP_RESET_PER_SECOND, pings as grpc-go's enforcement (keepalive_min_ns), body windows
- * HTTP_STREAM_WINDOW / HTTP_CONN_WINDOW, output http_conn_wants_read.
+ * HTTP_STREAM_WINDOW / HTTP_CONN_WINDOW; and net/ stops reading from who does not read (HTTP_OUTPUT_HIGH_WATER).
  */
 #ifndef HTTP_SERVER_H
 #define HTTP_SERVER_H
@@ -31,6 +31,7 @@ struct http_server;
 #define HTTP_STREAM_WINDOW (256 * 1024) /* SETTINGS_INITIAL_WINDOW_SIZE we give */
 #define HTTP_CONN_WINDOW (4 * 1024 * 1024)
 #define HTTP_OUTPUT_HIGH_WATER (1024 * 1024) /* bytes net/ may hold unsent before reading stops */
+#define HTTP_STREAMS_MAX 100000                     /* open at once on a connection, whatever was announced */
 #define HTTP1_PIPELINE_MAX (64 * 1024)       /* bytes of later requests kept while one is answered */
 
 struct http_server_options {
@@ -83,6 +84,8 @@ bool http_conn_is_finished(const struct http_conn *self);
 bool http_conn_wants_read(const struct http_conn *self);
 /* GOAWAY and no new requests; finished when the open ones have ended. Harmless when repeated. */
 void http_conn_stop(struct http_conn *self);
+/* Reply bytes accepted from handlers and not produced yet. */
+size_t http_conn_queued_bytes(const struct http_conn *self);
 /* Requests open. */
 size_t http_conn_open_requests(const struct http_conn *self);
 bool http_conn_is_http2(const struct http_conn *self);

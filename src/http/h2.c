@@ -1,0 +1,318 @@
+/* h2.c - HTTP/2 on the server side, by nghttp2.
+ *
+ * A reply is handed to nghttp2 only when the connection is flushed: by then an answer that was made in one go is known
+ * from its status to its trailers, and costs one submission. DATA payload is never copied into nghttp2: frames are
+ * written straight from the queue's pieces into the output.
+ *
+ *     handler: http_reply, _write, _end --> conn->dirty --> produce: submit or resume --> nghttp2 asks read_reply
+ *                                                                    --> send_data copies frame head and pieces
+ *
+ * Stopping: GOAWAY(2^31-1) and a PING; its answer shows that no stream is under way any more: GOAWAY(last stream).
+ */
+#include "http/internal.h"
+
+#include <stdio.h>
+
+#define FRAME_HEAD_BYTES 9
+
+static const uint8_t stop_opaque[8] = "etcdstop";
+
+/* ---- receiving ---- */
+
+static int on_begin_headers(nghttp2_session *session, const nghttp2_frame *frame, void *context) {
+    struct http_conn *conn = context;
+    if (frame->hd.type != NGHTTP2_HEADERS || frame->headers.cat != NGHTTP2_HCAT_REQUEST) return 0;
+    conn->header_stream = NULL;
+    if (conn->stream_count >= HTTP_STREAMS_MAX)
+        return nghttp2_submit_rst_stream(session, NGHTTP2_FLAG_NONE, frame->hd.stream_id, NGHTTP2_REFUSED_STREAM);
+    struct http_stream *stream = http__stream_new(conn, frame->hd.stream_id);
+    stream->request.version_major = 2;
+    nghttp2_session_set_stream_user_data(session, frame->hd.stream_id, stream);
+    conn->header_stream = stream;
+    return 0;
+}
+
+/* Pseudo headers have their own places; everything else joins the list. */
+static bool take_header(struct http_stream *stream, struct slice name, struct slice value) {
+    if (name.data[0] != ':') return http__stream_add_header(stream, name, value);
+    struct http_request *request = &stream->request;
+    stream->request_header_bytes += (uint32_t)(name.len + value.len + 32);
+    if (stream->request_header_bytes > HTTP_HEADER_LIST_MAX) return false;
+    if (slice_equal(name, SLICE_LITERAL(":path")))
+        request->target = arena_copy(&request->arena, value);
+    else if (slice_equal(name, SLICE_LITERAL(":authority")))
+        request->authority = arena_copy(&request->arena, value);
+    else if (slice_equal(name, SLICE_LITERAL(":method")))
+        request->method =
+            slice_equal(value, SLICE_LITERAL("POST")) ? SLICE_LITERAL("POST") : arena_copy(&request->arena, value);
+    return true;
+}
+
+static int on_header(nghttp2_session *session, const nghttp2_frame *frame, const uint8_t *name, size_t name_len,
+                     const uint8_t *value, size_t value_len, uint8_t flags, void *context) {
+    struct http_stream *stream = ((struct http_conn *)context)->header_stream;
+    if (stream == NULL || stream->id != frame->hd.stream_id || stream->is_headers_refused) return 0;
+    if (!take_header(stream, slice_make(name, name_len), slice_make(value, value_len))) {
+        stream->is_headers_refused = true;
+        nghttp2_submit_rst_stream(session, NGHTTP2_FLAG_NONE, frame->hd.stream_id, NGHTTP2_ENHANCE_YOUR_CALM);
+    }
+    return 0;
+}
+
+static void request_complete(struct http_stream *stream, bool has_body) {
+    struct http_request *request = &stream->request;
+    if (stream->is_headers_refused) return;
+    struct slice host = request->authority;
+    if (host.data == NULL) request->authority = http_request_header(request, "host");
+    request->has_body = has_body;
+    http__stream_dispatch(stream);
+    if (!has_body) http__stream_end(stream);
+}
+
+static int on_frame(nghttp2_session *session, const nghttp2_frame *frame, void *context) {
+    struct http_conn *conn = context;
+    switch (frame->hd.type) {
+    case NGHTTP2_HEADERS:
+    case NGHTTP2_DATA: {
+        bool is_last = frame->hd.flags & NGHTTP2_FLAG_END_STREAM;
+        if (!is_last && frame->hd.type == NGHTTP2_DATA) return 0;
+        struct http_stream *stream = nghttp2_session_get_stream_user_data(session, frame->hd.stream_id);
+        conn->header_stream = NULL;
+        if (stream == NULL) return 0;
+        if (frame->hd.type == NGHTTP2_HEADERS && frame->headers.cat == NGHTTP2_HCAT_REQUEST)
+            request_complete(stream, !is_last);
+        else if (is_last && stream->is_dispatched)
+            http__stream_end(stream);
+        return 0;
+    }
+    case NGHTTP2_PING:
+        if (!(frame->hd.flags & NGHTTP2_FLAG_ACK)) {
+            h2__keepalive_pinged(conn);
+        } else if (memcmp(frame->ping.opaque_data, stop_opaque, 8) == 0 && !conn->is_goaway_final) {
+            conn->is_goaway_final = true;
+            nghttp2_submit_goaway(session, NGHTTP2_FLAG_NONE, nghttp2_session_get_last_proc_stream_id(session),
+                                  NGHTTP2_NO_ERROR, NULL, 0);
+        } else {
+            h2__keepalive_ponged(conn, frame->ping.opaque_data);
+        }
+        return 0;
+    default: return 0;
+    }
+}
+
+static int on_data(nghttp2_session *session, uint8_t flags, int32_t stream_id, const uint8_t *data, size_t len,
+                   void *context) {
+    struct http_stream *stream = nghttp2_session_get_stream_user_data(session, stream_id);
+    if (stream == NULL || !stream->is_dispatched) {
+        ((struct http_conn *)context)->unreturned_bytes += len;
+        return 0;
+    }
+    http__stream_body(stream, slice_make(data, len));
+    return 0;
+}
+
+static int on_stream_close(nghttp2_session *session, int32_t stream_id, uint32_t error_code, void *context) {
+    struct http_stream *stream = nghttp2_session_get_stream_user_data(session, stream_id);
+    if (stream == NULL) return 0;
+    nghttp2_session_set_stream_user_data(session, stream_id, NULL);
+    struct http_conn *conn = context;
+    if (conn->header_stream == stream) conn->header_stream = NULL;
+    conn->unreturned_bytes += stream->unconsumed_bytes;
+    http__stream_detach(stream);
+    return 0;
+}
+
+static void return_window(struct http_conn *conn) {
+    if (conn->unreturned_bytes == 0) return;
+    nghttp2_session_consume_connection(conn->session, conn->unreturned_bytes);
+    conn->unreturned_bytes = 0;
+}
+
+void h2__receive(struct http_conn *conn, struct slice bytes) {
+    if (conn->server->options.keepalive_interval_ns > 0) conn->last_read_ns = env_now_ns(conn->server->options.env);
+    ssize_t taken = nghttp2_session_mem_recv(conn->session, bytes.data, bytes.len);
+    /* A negative result that leaves nothing to send (bad preface, no memory) ends the connection as it is. */
+    if (taken < 0) conn->is_broken = true;
+    return_window(conn);
+    if (conn->is_broken || nghttp2_session_want_write(conn->session) || !nghttp2_session_want_read(conn->session))
+        http__conn_want_flush(conn);
+}
+
+/* Windows are told of what was consumed in lots: the connection's when a received lot is through, a stream's when
+ * enough has come together (most streams have ended by then). */
+void h2__consume(struct http_stream *stream, size_t size_bytes) {
+    struct http_conn *conn = stream->conn;
+    conn->unreturned_bytes += size_bytes;
+    stream->unreturned_bytes += size_bytes;
+    if (stream->unreturned_bytes >= HTTP_STREAM_WINDOW / 4 && !stream->request.has_ended) {
+        nghttp2_session_consume_stream(conn->session, stream->id, stream->unreturned_bytes);
+        stream->unreturned_bytes = 0;
+    }
+    if (conn->unreturned_bytes >= HTTP_CONN_WINDOW / 4) return_window(conn);
+    if (nghttp2_session_want_write(conn->session)) http__conn_want_flush(conn);
+}
+
+/* ---- sending ---- */
+
+static ssize_t read_reply(nghttp2_session *session, int32_t stream_id, uint8_t *bytes, size_t limit_bytes,
+                          uint32_t *data_flags, nghttp2_data_source *source, void *context) {
+    struct http_stream *stream = source->ptr;
+    if (!http__stream_fill(stream, limit_bytes)) return NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE;
+    size_t size_bytes = stream->queue.size_bytes < limit_bytes ? stream->queue.size_bytes : limit_bytes;
+    bool is_last = size_bytes == stream->queue.size_bytes && http__stream_is_complete(stream);
+    if (size_bytes == 0 && !is_last) {
+        stream->is_deferred = true;
+        return NGHTTP2_ERR_DEFERRED;
+    }
+    *data_flags |= NGHTTP2_DATA_FLAG_NO_COPY;
+    if (is_last) {
+        *data_flags |= NGHTTP2_DATA_FLAG_EOF;
+        if (stream->trailer_count != 0) {
+            *data_flags |= NGHTTP2_DATA_FLAG_NO_END_STREAM;
+            if (nghttp2_submit_trailer(session, stream_id, stream->trailers, stream->trailer_count) != 0)
+                return NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE;
+        }
+    }
+    return (ssize_t)size_bytes;
+}
+
+static int send_data(nghttp2_session *session, nghttp2_frame *frame, const uint8_t *frame_head, size_t len,
+                     nghttp2_data_source *source, void *context) {
+    struct http_conn *conn = context;
+    buf_append(conn->output, frame_head, FRAME_HEAD_BYTES);
+    http__stream_take(source->ptr, len);
+    conn->has_sent_since_ping = true;
+    return 0;
+}
+
+/* The whole reply is out before the request is in: tell the client to stop sending. */
+static int on_frame_sent(nghttp2_session *session, const nghttp2_frame *frame, void *context) {
+    struct http_conn *conn = context;
+    if (frame->hd.type != NGHTTP2_HEADERS && frame->hd.type != NGHTTP2_DATA) return 0;
+    conn->has_sent_since_ping = true;
+    if (!(frame->hd.flags & NGHTTP2_FLAG_END_STREAM)) return 0;
+    struct http_stream *stream = nghttp2_session_get_stream_user_data(session, frame->hd.stream_id);
+    if (stream != NULL && !stream->request.has_ended)
+        nghttp2_submit_rst_stream(session, NGHTTP2_FLAG_NONE, frame->hd.stream_id, NGHTTP2_NO_ERROR);
+    return 0;
+}
+
+static const char *const common_status[] = {"200", "204", "400", "401", "403", "404", "405", "415", "500", "503"};
+
+static void set_status_header(struct http_stream *stream, nghttp2_nv *ret_header) {
+    char text[8];
+    snprintf(text, sizeof text, "%d", stream->status);
+    const char *value = NULL;
+    for (size_t i = 0; i < sizeof common_status / sizeof *common_status && value == NULL; i++)
+        if (strcmp(common_status[i], text) == 0) value = common_status[i];
+    if (value == NULL) value = arena_strdup(&stream->request.arena, slice_from_cstr(text));
+    *ret_header = (nghttp2_nv){(uint8_t *)(uintptr_t) ":status", (uint8_t *)(uintptr_t)value, 7, strlen(value),
+                               NGHTTP2_NV_FLAG_NO_COPY_NAME | NGHTTP2_NV_FLAG_NO_COPY_VALUE};
+}
+
+static void submit_reply(struct http_stream *stream) {
+    nghttp2_session *session = stream->conn->session;
+    stream->is_submitted = true;
+    set_status_header(stream, &stream->headers[0]);
+    bool is_headers_only =
+        http__stream_is_complete(stream) && stream->queue.size_bytes == 0 && stream->trailer_count == 0;
+    nghttp2_data_provider provider = {{.ptr = stream}, read_reply};
+    if (nghttp2_submit_response(session, stream->id, stream->headers, stream->reply_header_count + 1,
+                                is_headers_only ? NULL : &provider) != 0)
+        nghttp2_submit_rst_stream(session, NGHTTP2_FLAG_NONE, stream->id, NGHTTP2_INTERNAL_ERROR);
+}
+
+/* The reply of a dirty stream has moved: the protocol hears of it. */
+static void advance_reply(struct http_stream *stream) {
+    nghttp2_session *session = stream->conn->session;
+    if (stream->reply_state == HTTP__REPLY_ABORTED) {
+        nghttp2_submit_rst_stream(session, NGHTTP2_FLAG_NONE, stream->id, stream->abort_code);
+    } else if (stream->reply_state != HTTP__REPLY_NONE && !stream->is_submitted) {
+        submit_reply(stream);
+    } else if (stream->is_deferred) {
+        stream->is_deferred = false;
+        nghttp2_session_resume_data(session, stream->id);
+    }
+}
+
+static bool advance_replies(struct http_conn *conn) {
+    bool has_moved = !list_is_empty(&conn->dirty);
+    while (!list_is_empty(&conn->dirty)) {
+        struct http_stream *stream = CONTAINER_OF(conn->dirty.next, struct http_stream, dirty_link);
+        list_remove(&stream->dirty_link);
+        advance_reply(stream);
+    }
+    return has_moved;
+}
+
+static void check_finished(struct http_conn *conn) {
+    nghttp2_session *session = conn->session;
+    bool is_drained = conn->is_goaway_final && conn->stream_count == 0 && !nghttp2_session_want_write(session);
+    if (conn->is_broken || is_drained || (!nghttp2_session_want_read(session) && !nghttp2_session_want_write(session)))
+        conn->is_broken = conn->is_finished = true;
+}
+
+bool h2__produce(struct http_conn *conn, size_t budget_bytes) {
+    size_t end = conn->output->len + budget_bytes;
+    do {
+        advance_replies(conn);
+        while (conn->output->len < end) {
+            const uint8_t *bytes;
+            ssize_t len = nghttp2_session_mem_send(conn->session, &bytes);
+            if (len < 0) conn->is_broken = true;
+            if (len <= 0) break;
+            buf_append(conn->output, bytes, (size_t)len);
+        }
+    } while (!list_is_empty(&conn->dirty) && conn->output->len < end);
+    bool is_cut = conn->output->len >= end;
+    if (!is_cut) check_finished(conn);
+    return is_cut;
+}
+
+/* ---- life ---- */
+
+void h2__server_init(struct http_server *server) {
+    CHECK(nghttp2_session_callbacks_new(&server->h2_callbacks) == 0);
+    nghttp2_session_callbacks *callbacks = server->h2_callbacks;
+    nghttp2_session_callbacks_set_on_begin_headers_callback(callbacks, on_begin_headers);
+    nghttp2_session_callbacks_set_on_header_callback(callbacks, on_header);
+    nghttp2_session_callbacks_set_on_frame_recv_callback(callbacks, on_frame);
+    nghttp2_session_callbacks_set_on_data_chunk_recv_callback(callbacks, on_data);
+    nghttp2_session_callbacks_set_on_stream_close_callback(callbacks, on_stream_close);
+    nghttp2_session_callbacks_set_send_data_callback(callbacks, send_data);
+    nghttp2_session_callbacks_set_on_frame_send_callback(callbacks, on_frame_sent);
+    CHECK(nghttp2_option_new(&server->h2_option) == 0);
+    nghttp2_option_set_no_auto_window_update(server->h2_option, 1);
+    nghttp2_option_set_no_closed_streams(server->h2_option, 1);
+    nghttp2_option_set_max_outbound_ack(server->h2_option, HTTP_CONTROL_QUEUE_MAX);
+    nghttp2_option_set_stream_reset_rate_limit(server->h2_option, HTTP_RESET_BURST, HTTP_RESET_PER_SECOND);
+}
+
+void h2__server_release(struct http_server *server) {
+    nghttp2_session_callbacks_del(server->h2_callbacks);
+    nghttp2_option_del(server->h2_option);
+}
+
+void h2__start(struct http_conn *conn) {
+    struct http_server *server = conn->server;
+    CHECK(nghttp2_session_server_new2(&conn->session, server->h2_callbacks, conn, server->h2_option) == 0);
+    nghttp2_settings_entry settings[3];
+    size_t count = 0;
+    settings[count++] = (nghttp2_settings_entry){NGHTTP2_SETTINGS_INITIAL_WINDOW_SIZE, HTTP_STREAM_WINDOW};
+    settings[count++] = (nghttp2_settings_entry){NGHTTP2_SETTINGS_MAX_HEADER_LIST_SIZE, HTTP_HEADER_LIST_MAX};
+    uint32_t streams = server->options.max_concurrent_streams;
+    if (streams != 0 && streams != UINT32_MAX)
+        settings[count++] = (nghttp2_settings_entry){NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS, streams};
+    CHECK(nghttp2_submit_settings(conn->session, NGHTTP2_FLAG_NONE, settings, count) == 0);
+    CHECK(nghttp2_session_set_local_window_size(conn->session, NGHTTP2_FLAG_NONE, 0, HTTP_CONN_WINDOW) == 0);
+    h2__keepalive_start(conn);
+}
+
+void h2__free(struct http_conn *conn) { nghttp2_session_del(conn->session); }
+
+void h2__timer(struct http_conn *conn) { h2__keepalive_timer(conn); }
+
+void h2__stop(struct http_conn *conn) {
+    nghttp2_submit_shutdown_notice(conn->session);
+    nghttp2_submit_ping(conn->session, NGHTTP2_FLAG_NONE, stop_opaque);
+}

@@ -1,0 +1,51 @@
+/* net/loop.h - the one event loop of a program, on libuv.
+ *
+ * Floor 7. The only place, with the other files of net/, that knows sockets. What others see: links (a connected byte
+ * stream with a machine on top of it, net/link.h), listeners (net/listener.h), and a turn hook through which the
+ * program lets the world of os/ run on this loop.
+ *
+ *     one turn:  poll -> reads, each into its machine -> hook (jobs done, timers due) -> one write a touched link
+ *
+ * A link is flushed once a turn however many calls it answered. Reads and writes of a link have a byte budget a turn;
+ * what is over waits for the next turn, so that no connection starves another or the clock.
+ *
+ * All on the loop's thread but net_loop_wake.
+ */
+#ifndef NET_LOOP_H
+#define NET_LOOP_H
+
+#include "base/err.h"
+
+#include <stdint.h>
+
+struct net_loop;
+
+#define NET_READ_BUDGET_BYTES (256 * 1024)  /* a link and turn */
+#define NET_WRITE_BUDGET_BYTES (512 * 1024) /* a link and turn */
+#define NET_LINGER_NS INT64_C(500000000)    /* after our end of stream, for the other side's */
+
+/* Never NULL. */
+struct net_loop *net_loop_new(void);
+/* Closes what is open (links' `closed` is called) and frees. Not from inside a callback. NULL is allowed. */
+void net_loop_free(struct net_loop *self);
+
+/* Called once a turn, after the reads; returns the nanoseconds until it wants to be called again at the latest, 0 for
+ * at once, -1 for when something happens. */
+void net_loop_set_turn_hook(struct net_loop *self, int64_t (*hook)(void *context), void *context);
+/* Makes the loop turn soon. Any thread, also from signal handlers' threads. */
+void net_loop_wake(struct net_loop *self);
+/* net_loop_wake in the shape of os_world_set_wake: `loop` is the struct net_loop. */
+void net_loop_wake_callback(void *loop);
+
+/* Turns until net_loop_stop. */
+void net_loop_run(struct net_loop *self);
+/* The present turn is finished, then run returns. From the loop's thread. */
+void net_loop_stop(struct net_loop *self);
+/* One turn that does not wait when `is_waiting` is false. For tests and for programs with a loop of their own. */
+void net_loop_turn(struct net_loop *self, bool is_waiting);
+
+/* `callback` on the loop for each arrival of the signal. At most 8 different ones. */
+enum err net_loop_on_signal(struct net_loop *self, int signal_number,
+                            void (*callback)(void *context, int signal_number), void *context) MUST_USE;
+
+#endif
