@@ -1,0 +1,276 @@
+/* One member on a real disk: what is acknowledged is there after a restart, in whatever order it ended. */
+#include "server/server.h"
+
+#include "base/mem.h"
+#include "cluster/cluster.h"
+#include "lease/lessor.h"
+#include "mvcc/store.h"
+#include "os/os.h"
+#include "pb/arena_pb.h"
+#include "pb/kv.pb-c.h"
+#include "pb/rpc.pb-c.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#define LIMIT_NS 20000000000ll
+
+struct fixture {
+    struct os_world *world;
+    struct server *server;
+    char dir[64];
+    bool is_ready;
+    bool is_stopped;
+    int failures;
+    uint64_t snapshot_count;
+};
+
+static void on_ready(void *context) { ((struct fixture *)context)->is_ready = true; }
+static void on_failed(void *context, int status) { ((struct fixture *)context)->failures++; }
+static void on_stopped(void *context) { ((struct fixture *)context)->is_stopped = true; }
+static bool is_ready(void *context) { return ((struct fixture *)context)->is_ready; }
+static bool is_stopped(void *context) { return ((struct fixture *)context)->is_stopped; }
+
+static void start(struct fixture *f) {
+    static const char *const peer[] = {"http://localhost:2380"}, *const client[] = {"http://localhost:2379"};
+    struct server_config config;
+    server_config_init(&config);
+    config.data_dir = f->dir;
+    config.advertise_peer_urls = peer;
+    config.advertise_peer_url_count = 1;
+    config.advertise_client_urls = client;
+    config.advertise_client_url_count = 1;
+    config.tick_ns = 10000000;
+    config.snapshot_count = f->snapshot_count;
+    struct server_hooks hooks = {f, on_ready, on_failed};
+    struct errmsg message = {{0}};
+    f->is_ready = f->is_stopped = false;
+    enum err error = server_open(os_world_env(f->world), &config, &hooks, &f->server, &message);
+    if (error != OK) fail_msg("%s: %s", err_name(error), message.text);
+    server_start(f->server);
+    assert_true(os_world_run(f->world, is_ready, f, LIMIT_NS));
+}
+
+static void stop(struct fixture *f) {
+    server_stop(f->server, on_stopped, f);
+    assert_true(os_world_run(f->world, is_stopped, f, LIMIT_NS));
+    server_close(f->server);
+    f->server = NULL;
+}
+
+static int setup(void **state) {
+    struct fixture *f = NEW(struct fixture);
+    f->world = os_world_new(NULL);
+    snprintf(f->dir, sizeof f->dir, "/tmp/etcd-c-member-XXXXXX");
+    assert_non_null(mkdtemp(f->dir));
+    f->snapshot_count = 100000;
+    start(f);
+    *state = f;
+    return 0;
+}
+
+static int teardown(void **state) {
+    struct fixture *f = *state;
+    stop(f);
+    assert_int_equal(f->failures, 0);
+    assert_int_equal(env_remove_all(os_world_env(f->world), f->dir), OK);
+    os_world_free(f->world);
+    mem_free(f);
+    return 0;
+}
+
+/* ---- asking, and waiting for the answer ---- */
+
+struct asked {
+    struct server_request request;
+    struct buf out;
+    bool is_done;
+};
+
+static void answered(struct server_request *request) { ((struct asked *)request)->is_done = true; }
+static bool is_done(void *context) { return ((struct asked *)context)->is_done; }
+
+static enum err ask(struct fixture *f, enum server_op op, const void *message, int64_t *ret_revision) {
+    struct asked asked = {0};
+    struct buf encoded = BUF_INIT;
+    pb_pack(message, &encoded);
+    asked.request = (struct server_request){
+        .op = op, .encoded = buf_slice(&encoded), .message = message, .callback = answered, .out = &asked.out};
+    enum err error = server_propose(f->server, &asked.request);
+    if (error == OK) {
+        assert_true(os_world_run(f->world, is_done, &asked, LIMIT_NS));
+        error = asked.request.error;
+        if (ret_revision != NULL) *ret_revision = asked.request.revision;
+    }
+    buf_release(&asked.out);
+    buf_release(&encoded);
+    return error;
+}
+
+static int64_t put(struct fixture *f, const char *key, const char *value, int64_t lease) {
+    Etcdserverpb__PutRequest request = ETCDSERVERPB__PUT_REQUEST__INIT;
+    request.key = pb_bytes(slice_from_cstr(key));
+    request.value = pb_bytes(slice_from_cstr(value));
+    request.lease = lease;
+    int64_t revision = 0;
+    assert_int_equal(ask(f, SERVER_OP_PUT, &request, &revision), OK);
+    return revision;
+}
+
+static bool value_is(struct fixture *f, const char *key, const char *value) {
+    struct slice pair;
+    bool found;
+    assert_int_equal(store_get(server_store(f->server), slice_from_cstr(key), 0, &pair, &found), OK);
+    if (!found) return value == NULL;
+    struct arena arena;
+    arena_init(&arena, 0);
+    Mvccpb__KeyValue *kv = pb_unpack(&mvccpb__key_value__descriptor, pair, &arena);
+    assert_non_null(kv);
+    bool is_equal = value != NULL && slice_equal_cstr(pb_slice(kv->value), value);
+    arena_release(&arena);
+    return is_equal;
+}
+
+/* ---- tests ---- */
+
+static void a_new_member_has_etcds_ids_and_version(void **state) {
+    struct fixture *f = *state;
+    struct server_status status;
+    server_status(f->server, &status);
+    assert_true(status.member_id == 0x8e9e05c52164694dull);
+    assert_true(status.cluster_id == 0xcdf818194e3a8c32ull);
+    assert_true(status.leader == status.member_id);
+    assert_int_equal(status.raft_term, 2);
+}
+
+static void a_put_is_answered_with_its_revision(void **state) {
+    struct fixture *f = *state;
+    assert_int_equal(put(f, "a", "1", 0), 2);
+    assert_int_equal(put(f, "a", "2", 0), 3);
+    assert_true(value_is(f, "a", "2"));
+}
+
+static void what_was_acknowledged_survives_a_stop(void **state) {
+    struct fixture *f = *state;
+    for (int i = 0; i < 50; i++) {
+        char key[16];
+        snprintf(key, sizeof key, "k%d", i);
+        put(f, key, key, 0);
+    }
+    stop(f);
+    start(f);
+    assert_int_equal(store_revision(server_store(f->server)), 51);
+    assert_true(value_is(f, "k0", "k0"));
+    assert_true(value_is(f, "k49", "k49"));
+    assert_int_equal(put(f, "after", "x", 0), 52);
+}
+
+static void snapshots_let_the_log_go_and_restarts_use_them(void **state) {
+    struct fixture *f = *state;
+    stop(f);
+    f->snapshot_count = 10;
+    start(f);
+    for (int round = 0; round < 3; round++) {
+        for (int i = 0; i < 35; i++) put(f, "s", "v", 0);
+        int64_t revision = store_revision(server_store(f->server));
+        stop(f);
+        start(f);
+        assert_int_equal(store_revision(server_store(f->server)), revision);
+        assert_true(value_is(f, "s", "v"));
+    }
+}
+
+static void a_lease_takes_its_keys_with_it(void **state) {
+    struct fixture *f = *state;
+    Etcdserverpb__LeaseGrantRequest grant = ETCDSERVERPB__LEASE_GRANT_REQUEST__INIT;
+    grant.id = 7;
+    grant.ttl = 100;
+    assert_int_equal(ask(f, SERVER_OP_LEASE_GRANT, &grant, NULL), OK);
+    assert_int_equal(ask(f, SERVER_OP_LEASE_GRANT, &grant, NULL), ERR_LEASE_EXISTS);
+    put(f, "l1", "x", 7);
+    put(f, "l2", "x", 7);
+    stop(f);
+    start(f);
+    assert_true(lessor_exists(server_lessor(f->server), 7));
+    Etcdserverpb__LeaseRevokeRequest revoke = ETCDSERVERPB__LEASE_REVOKE_REQUEST__INIT;
+    revoke.id = 7;
+    int64_t before = store_revision(server_store(f->server));
+    assert_int_equal(ask(f, SERVER_OP_LEASE_REVOKE, &revoke, NULL), OK);
+    assert_int_equal(store_revision(server_store(f->server)), before + 1);
+    assert_true(value_is(f, "l1", NULL));
+    assert_true(value_is(f, "l2", NULL));
+    assert_int_equal(ask(f, SERVER_OP_LEASE_REVOKE, &revoke, NULL), ERR_LEASE_NOT_FOUND);
+}
+
+static void a_request_too_large_is_refused_before_the_log(void **state) {
+    struct fixture *f = *state;
+    size_t size = 1572864;
+    uint8_t *big = mem_calloc(1, size);
+    Etcdserverpb__PutRequest request = ETCDSERVERPB__PUT_REQUEST__INIT;
+    request.key = pb_bytes(SLICE_LITERAL("k"));
+    request.value = pb_bytes(slice_make(big, size));
+    assert_int_equal(ask(f, SERVER_OP_PUT, &request, NULL), ERR_REQUEST_TOO_LARGE);
+    mem_free(big);
+}
+
+static void nospace_refuses_what_grows_until_it_is_disarmed(void **state) {
+    struct fixture *f = *state;
+    Etcdserverpb__AlarmRequest alarm = ETCDSERVERPB__ALARM_REQUEST__INIT;
+    alarm.action = ETCDSERVERPB__ALARM_REQUEST__ALARM_ACTION__ACTIVATE;
+    alarm.memberid = 5;
+    alarm.alarm = ETCDSERVERPB__ALARM_TYPE__NOSPACE;
+    put(f, "a", "1", 0);
+    assert_int_equal(ask(f, SERVER_OP_ALARM, &alarm, NULL), OK);
+    stop(f);
+    start(f);
+    Etcdserverpb__PutRequest request = ETCDSERVERPB__PUT_REQUEST__INIT;
+    request.key = pb_bytes(SLICE_LITERAL("b"));
+    assert_int_equal(ask(f, SERVER_OP_PUT, &request, NULL), ERR_NO_SPACE);
+    Etcdserverpb__DeleteRangeRequest delete = ETCDSERVERPB__DELETE_RANGE_REQUEST__INIT;
+    delete.key = pb_bytes(SLICE_LITERAL("a"));
+    assert_int_equal(ask(f, SERVER_OP_DELETE_RANGE, &delete, NULL), OK);
+    alarm.action = ETCDSERVERPB__ALARM_REQUEST__ALARM_ACTION__DEACTIVATE;
+    assert_int_equal(ask(f, SERVER_OP_ALARM, &alarm, NULL), OK);
+    assert_int_equal(ask(f, SERVER_OP_PUT, &request, NULL), OK);
+}
+
+struct reader {
+    struct server_read read;
+    enum err error;
+    bool is_done;
+};
+
+static void read_known(struct server_read *read, enum err error) {
+    struct reader *reader = (struct reader *)read;
+    reader->error = error;
+    reader->is_done = true;
+}
+static bool is_read(void *context) { return ((struct reader *)context)->is_done; }
+
+static void a_linearizable_read_waits_for_the_index(void **state) {
+    struct fixture *f = *state;
+    struct reader reader = {.read = {.callback = read_known}};
+    assert_int_equal(server_read_index(f->server, &reader.read), OK);
+    assert_false(reader.is_done);
+    assert_true(os_world_run(f->world, is_read, &reader, LIMIT_NS));
+    assert_int_equal(reader.error, OK);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(a_new_member_has_etcds_ids_and_version, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_put_is_answered_with_its_revision, setup, teardown),
+        cmocka_unit_test_setup_teardown(what_was_acknowledged_survives_a_stop, setup, teardown),
+        cmocka_unit_test_setup_teardown(snapshots_let_the_log_go_and_restarts_use_them, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_lease_takes_its_keys_with_it, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_request_too_large_is_refused_before_the_log, setup, teardown),
+        cmocka_unit_test_setup_teardown(nospace_refuses_what_grows_until_it_is_disarmed, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_linearizable_read_waits_for_the_index, setup, teardown),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
