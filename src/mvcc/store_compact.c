@@ -9,6 +9,7 @@
  * a crash leaves, the key's remaining revisions are the newest ones and give the same index when restored.
  */
 #include "base/check.h"
+#include "base/gotext.h"
 #include "mvcc/store_private.h"
 
 #include <stdlib.h>
@@ -77,9 +78,14 @@ static void finish(struct compaction *compaction, uint32_t hash) {
     store->stats.compaction_last_unix_s = env_wall_ns(store->env) / 1000000000;
     store->stats.compaction_last_took_ns = took_ns;
     uint64_t size_bytes = backend_size_bytes(store->backend), in_use_bytes = backend_size_in_use_bytes(store->backend);
+    CLEANUP_BUF struct buf size_text = BUF_INIT, in_use_text = BUF_INIT;
+    go_append_humanized_bytes(&size_text, size_bytes);
+    go_append_humanized_bytes(&in_use_text, in_use_bytes);
     log_info(env_log(store->env), "finished scheduled compaction", LOG_INT("compact-revision", compaction->revision),
              LOG_DURATION("took", took_ns), LOG_UINT("hash", hash), LOG_UINT("current-db-size-bytes", size_bytes),
-             LOG_UINT("current-db-size-in-use-bytes", in_use_bytes));
+             LOG_SLICE("current-db-size", buf_slice(&size_text)),
+             LOG_UINT("current-db-size-in-use-bytes", in_use_bytes),
+             LOG_SLICE("current-db-size-in-use", buf_slice(&in_use_text)));
     if (compaction->done == NULL) {
         end_first(compaction, OK);
         return;
