@@ -61,8 +61,8 @@ void urls_map_append_text(const struct urls_map *self, struct buf *out);
  * advertised, no URL twice, the map is not empty. ERR_INVALID. */
 enum err urls_map_verify_bootstrap(const struct urls_map *self, const char *own_name, const struct urls *advertised,
                                    struct errmsg *message) MUST_USE;
-/* For joining a cluster that runs: as above without the last two; `has_discovery` is not allowed then. */
-enum err urls_map_verify_join(const struct urls_map *self, const char *own_name, const struct urls *advertised,
-                              bool has_discovery, struct errmsg *message) MUST_USE;
+/* For joining a cluster that runs: own name, no URL twice, no discovery. ERR_INVALID. */
+enum err urls_map_verify_join(const struct urls_map *self, const char *own_name, bool has_discovery,
+                              struct errmsg *message) MUST_USE;
 
 #endif
