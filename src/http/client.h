@@ -37,7 +37,7 @@ struct http_client_options {
 enum http_close {
     HTTP_CLOSE_DONE,    /* the whole response is here */
     HTTP_CLOSE_RESET,   /* RST_STREAM by the server (code given) or a broken response */
-    HTTP_CLOSE_REFUSED, /* the server did not look at it: safe to try elsewhere (REFUSED_STREAM, GOAWAY) */
+    HTTP_CLOSE_REFUSED, /* the server did not look at it: safe to try elsewhere (REFUSED_STREAM, GOAWAY, never sent) */
     HTTP_CLOSE_CANCELLED,
     HTTP_CLOSE_LOST, /* the connection went away */
 };
@@ -69,16 +69,22 @@ const char *http_client_goaway_text(const struct http_client *self);
 bool http_client_is_ready(const struct http_client *self);
 size_t http_client_open_exchanges(const struct http_client *self);
 
-/* Starts POST-like exchanges; `pseudo and plain headers` in order, copied. Body follows by http_exchange_write; when
- * `end` is set there is none. NULL when draining. Beyond the server's stream limit it waits in line. */
+/* Starts an exchange with these headers (the pseudo headers first), whose bytes live until on_close. The body follows
+ * by http_exchange_write; when `end` is set there is none. NULL when draining. Beyond the server's stream limit it
+ * waits in line. */
 struct http_exchange *http_client_start(struct http_client *self, const struct http_header *headers, size_t count,
                                         bool end, const struct http_exchange_handler *handler, void *context);
 /* Queues body bytes (copied); `end` closes our side. */
 void http_exchange_write(struct http_exchange *self, struct slice bytes, bool end);
+/* Room for exactly size_bytes of body, to be filled at once and then queued without a copy. */
+uint8_t *http_exchange_reserve(struct http_exchange *self, size_t size_bytes);
+void http_exchange_write_reserved(struct http_exchange *self, bool end);
 /* Bytes given to on_data are taken as read at once unless the exchange is paused. */
 void http_exchange_pause(struct http_exchange *self, bool paused);
 size_t http_exchange_queued_bytes(const struct http_exchange *self);
 /* RST_STREAM CANCEL; on_close follows, HTTP_CLOSE_CANCELLED, during the next produce or free. */
 void http_exchange_cancel(struct http_exchange *self);
+/* The same, but no callback comes any more and the handle is dead at once. Not from inside its own callbacks. */
+void http_exchange_abandon(struct http_exchange *self);
 
 #endif
