@@ -30,8 +30,8 @@ const char *bolt__page_problem(const struct bolt_tx *tx, uint64_t page) {
     return NULL;
 }
 
-enum err bolt__bad_page(const struct bolt_tx *tx, uint64_t page) {
-    return bolt__corrupt(tx->db, page, bolt__page_problem(tx, page));
+void bolt__bad_page(const struct bolt_tx *tx, uint64_t page) {
+    (void)bolt__corrupt(tx->db, page, bolt__page_problem(tx, page));
 }
 
 void bolt_explain(struct bolt *self, struct errmsg *message) {

@@ -98,15 +98,15 @@ static void assert_same(struct bolt *db, const struct model *model, const struct
 
 static void a_tree_holds_what_was_put(void **state) {
     static const struct run runs[] = {
-        {"small pages", 1024, true, 0.5, 600, 40, 400, 20, 60, 40, false},
-        {"stored free list", 1024, false, 0.5, 400, 40, 400, 20, 60, 40, false},
-        {"deep", 1024, true, 0.5, 150, 400, 20000, 200, 20, 30, false},
-        {"revisions", 4096, true, 1.0, 200, 500, 100000, 8, 300, 15, true},
-        {"revisions, densely", 4096, true, 0.9, 200, 500, 100000, 8, 30, 45, true},
-        {"large values", 4096, false, 0.5, 150, 12, 60, 16, 40000, 40, false},
-        {"large keys", 1024, true, 0.5, 150, 30, 100, 5000, 100, 45, false},
-        {"large pages", 65536, true, 0.5, 60, 600, 20000, 30, 200, 40, false},
-        {"thin", 1024, true, 0.1, 200, 60, 2000, 20, 100, 40, false},
+        {"small pages", 1024, true, 0.5, 400, 40, 400, 20, 60, 40, false},
+        {"stored free list", 1024, false, 0.5, 250, 40, 400, 20, 60, 40, false},
+        {"deep", 1024, true, 0.5, 80, 400, 20000, 200, 20, 30, false},
+        {"revisions", 4096, true, 1.0, 100, 500, 100000, 8, 300, 15, true},
+        {"revisions, densely", 4096, true, 0.9, 100, 500, 100000, 8, 30, 45, true},
+        {"large values", 4096, false, 0.5, 100, 12, 60, 16, 40000, 40, false},
+        {"large keys", 1024, true, 0.5, 100, 30, 100, 5000, 100, 45, false},
+        {"large pages", 65536, true, 0.5, 40, 600, 20000, 30, 200, 40, false},
+        {"thin", 1024, true, 0.1, 120, 60, 2000, 20, 100, 40, false},
     };
     for (size_t r = 0; r < sizeof runs / sizeof *runs; r++) {
         const struct run *run = &runs[r];
