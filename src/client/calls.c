@@ -4,6 +4,7 @@
 #include "base/mem.h"
 
 struct etcd_call {
+    struct client_owned owned;
     struct client *client;
     const struct client_method *method; /* NULL: raw */
     const char *path;
@@ -20,11 +21,14 @@ struct etcd_call {
 };
 
 static void call_free(struct etcd_call *self) {
+    list_remove(&self->owned.link);
     env_timer_stop(client_env(self->client), &self->pause);
     client_response_free(self->response);
     buf_release(&self->request);
     mem_free(self);
 }
+
+static void drop(struct client_owned *owned) { call_free(CONTAINER_OF(owned, struct etcd_call, owned)); }
 
 static void finish(struct etcd_call *self, const struct etcd_error *error) {
     etcd_call_callback callback = self->callback;
@@ -120,6 +124,8 @@ static void on_end(void *context, const struct client_end *end) {
 static struct etcd_call *new_call(struct client *client, etcd_call_callback callback, void *context) {
     struct etcd_call *self = NEW(struct etcd_call);
     self->client = client;
+    self->owned.drop = drop;
+    client_own(client, &self->owned);
     self->callback = callback;
     self->context = context;
     self->pause = (struct env_timer){.callback = on_pause_over, .context = self};

@@ -26,8 +26,9 @@ struct client {
     struct env_timer turn;       /* zero-delay: does outside of callbacks what may not be done inside */
     struct list waiting;         /* rpcs without a connection, in order of their start */
     struct list active;          /* rpcs with a grpc call */
-    size_t fragile;              /* how many of them are fragile */
-    bool move_on;                /* leave this endpoint as soon as that costs nothing */
+    struct list owned;
+    size_t fragile; /* how many of them are fragile */
+    bool move_on;   /* leave this endpoint as soon as that costs nothing */
     int64_t dial_timeout_ns;
     int64_t command_timeout_ns;
     int64_t keepalive_interval_ns;
@@ -408,6 +409,7 @@ struct client *client_new(struct env *env, const struct etcd_client_options *opt
     self->turn = (struct env_timer){.callback = on_turn, .context = self};
     list_init(&self->waiting);
     list_init(&self->active);
+    list_init(&self->owned);
     self->dial_timeout_ns = (options->dial_timeout_ms > 0 ? options->dial_timeout_ms : 2000) * MS_NS;
     self->command_timeout_ns = options->command_timeout_ms * MS_NS;
     self->keepalive_interval_ns = options->keepalive_time_ms * MS_NS;
@@ -430,6 +432,10 @@ void client_free(struct client *self) {
     if (self == NULL) return;
     drop_calls(&self->active);
     drop_calls(&self->waiting);
+    LIST_FOREACH (link, &self->owned) {
+        struct client_owned *owned = CONTAINER_OF(link, struct client_owned, link);
+        owned->drop(owned);
+    }
     if (self->state == CLIENT_DIALING || self->grpc != NULL) self->owner->hang_up(self->owner);
     grpc_client_free(self->grpc); /* frees the active ones by on_status */
     LIST_FOREACH (link, &self->waiting) rpc_free(CONTAINER_OF(link, struct client_rpc, link));
@@ -445,6 +451,9 @@ void client_free(struct client *self) {
 
 struct env *client_env(struct client *self) {
     return self->env;
+}
+struct client_owner *client_get_owner(struct client *self) {
+    return self->owner;
 }
 size_t client_endpoint_count(const struct client *self) { return self->endpoints.count; }
 int64_t client_command_timeout_ns(const struct client *self) { return self->command_timeout_ns; }
@@ -465,6 +474,8 @@ void client_tell_failed_attempt(struct client *self, const char *path, unsigned 
     struct etcd_attempt told = {path, client_current_endpoint(self), attempt, error};
     self->on_failed_attempt(self->on_failed_attempt_context, &told);
 }
+
+void client_own(struct client *self, struct client_owned *owned) { list_push_back(&self->owned, &owned->link); }
 
 const char *client_intern_path(struct client *self, const char *path) {
     for (size_t i = 0; i < self->paths.count; i++)

@@ -74,6 +74,14 @@ void client_move_on(struct client *self);
 /* A copy of the path that lives as long as the client. */
 const char *client_intern_path(struct client *self, const char *path);
 
+/* Something that ends with the client when nobody has ended it before. */
+struct client_owned {
+    struct list link;
+    void (*drop)(struct client_owned *self); /* frees it, without a word to anybody */
+};
+/* list_remove(&owned->link) takes it out again. */
+void client_own(struct client *self, struct client_owned *owned);
+
 /* ---- one gRPC call over whatever connection comes ---- */
 
 struct client_end {

@@ -12,6 +12,7 @@ struct client_renewals {
     struct client *client;
     struct client_rpc *rpc; /* NULL: not open */
     struct env_timer reopen;
+    uint64_t answers; /* so far */
     struct list keepalives;
     struct map_u64 by_lease; /* lease id -> the first keepalive of that lease; others follow by same_lease */
 };
@@ -19,6 +20,7 @@ struct client_renewals {
 struct etcd_keepalive {
     struct client_renewals *renewals;
     struct list link;
+    uint64_t last_answer;   /* the number of the answer it had last */
     struct list same_lease; /* a ring of the keepalives of one lease */
     int64_t lease_id;
     struct env_timer send_timer;   /* the next renewal */
@@ -112,15 +114,13 @@ static void on_message(void *context, struct slice message) {
     bool good = client_decode_keepalive(message, &scratch, &response);
     arena_release(&scratch);
     if (!good) return; /* no answer: the lease's own clock runs on */
-    /* Each callback may close any keepalive, so the ring is walked from its head by a count, each served one moved to
-     * the back. */
-    size_t count = 0;
-    struct etcd_keepalive *first = map_u64_get(&self->by_lease, (uint64_t)response.id);
-    if (first == NULL) return;
-    LIST_FOREACH (link, &first->same_lease) count++;
-    for (count++; count > 0; count--) {
+    /* Each callback may close any keepalive: the head of the ring goes on to the next before, and the round is over
+     * at one that has had this answer. */
+    self->answers++;
+    for (;;) {
         struct etcd_keepalive *keepalive = map_u64_get(&self->by_lease, (uint64_t)response.id);
-        if (keepalive == NULL) return;
+        if (keepalive == NULL || keepalive->last_answer == self->answers) return;
+        keepalive->last_answer = self->answers;
         if (!list_is_empty(&keepalive->same_lease))
             map_u64_put(&self->by_lease, (uint64_t)response.id,
                         CONTAINER_OF(keepalive->same_lease.next, struct etcd_keepalive, same_lease));

@@ -139,6 +139,13 @@ void net_loop_turn(struct net_loop *self, bool is_waiting) {
     uv_run(&self->uv, is_waiting ? UV_RUN_ONCE : UV_RUN_NOWAIT);
 }
 
+int net_loop_fd(const struct net_loop *self) { return uv_backend_fd(&self->uv); }
+
+int64_t net_loop_timeout_ms(struct net_loop *self) {
+    uv_update_time(&self->uv);
+    return uv_backend_timeout(&self->uv);
+}
+
 static void on_signal(uv_signal_t *handle, int signal_number) {
     struct net__signal *signal = handle->data;
     signal->callback(signal->context, signal_number);

@@ -43,6 +43,10 @@ void net_loop_run(struct net_loop *self);
 void net_loop_stop(struct net_loop *self);
 /* One turn that does not wait when `is_waiting` is false. For tests and for programs with a loop of their own. */
 void net_loop_turn(struct net_loop *self, bool is_waiting);
+/* For a loop of somebody else's: wait until the descriptor is readable, at most net_loop_timeout_ms (-1: no limit),
+ * then turn without waiting. */
+int net_loop_fd(const struct net_loop *self);
+int64_t net_loop_timeout_ms(struct net_loop *self);
 
 /* `callback` on the loop for each arrival of the signal. At most 8 different ones. */
 enum err net_loop_on_signal(struct net_loop *self, int signal_number,
