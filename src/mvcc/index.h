@@ -135,15 +135,17 @@ void index_keep(const struct index *self, int64_t at, int64_t up_to, struct inde
 
 /* ---- restore ---- */
 
-/* One pair of the `key` bucket. */
+/* One pair of the `key` bucket. The key's bytes stand right behind it, so that sorting many of them touches one place
+ * each. */
 struct index_record {
-    struct slice key; /* must stay valid until index_load returns */
     int64_t main;
     int64_t create_main; /* of a put */
     int64_t version;     /* of a put */
     int64_t lease;
     uint32_t sub;
-    bool is_tombstone;
+    uint32_t key_length : 31;
+    uint32_t is_tombstone : 1;
+    uint8_t key[];
 };
 
 /* Called for each key touched by a load, in key order, with the lease of its newest revision (0 for a tombstone). */
@@ -151,7 +153,7 @@ typedef void (*index_loaded)(void *context, struct index_key *key, int64_t lease
 
 /* Takes in records that are in ascending order of revision and come after all that the index has (rules: spec
  * backend-schema 10, "Restore"). The first load into an empty index builds the tree bottom-up. */
-void index_load(struct index *self, const struct index_record *records, size_t count, index_loaded loaded,
+void index_load(struct index *self, const struct index_record *const *records, size_t count, index_loaded loaded,
                 void *context);
 
 /* Walks everything and stops the process on a broken invariant; for tests. */

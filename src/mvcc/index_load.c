@@ -16,6 +16,8 @@ struct item {
     const struct index_record *record;
 };
 
+static struct slice key_of(const struct item *item) { return slice_make(item->record->key, item->record->key_length); }
+
 static uint64_t head_at(struct slice key, size_t depth) {
     size_t left = key.len - depth;
     if (left >= 8) return load_u64be(key.data + depth) >> 8 << 8 | HEAD_BYTES;
@@ -24,17 +26,23 @@ static uint64_t head_at(struct slice key, size_t depth) {
     return head | (left < HEAD_BYTES ? left : HEAD_BYTES);
 }
 
+/* After sorting, `head` only says whether an item's key differs from the one before it in the same run. */
+enum { SAME_KEY = 0, NEW_KEY = 1 };
+
 static void insertion_sort(struct item *items, size_t count, size_t depth) {
     for (size_t i = 1; i < count; i++) {
         struct item moving = items[i];
-        struct slice key = slice_from(moving.record->key, depth);
+        struct slice key = slice_from(key_of(&moving), depth);
         size_t at = i;
-        while (at > 0 && slice_compare(slice_from(items[at - 1].record->key, depth), key) > 0) {
+        while (at > 0 && slice_compare(slice_from(key_of(&items[at - 1]), depth), key) > 0) {
             items[at] = items[at - 1];
             at--;
         }
         items[at] = moving;
     }
+    items[0].head = NEW_KEY;
+    for (size_t i = 1; i < count; i++)
+        items[i].head = slice_equal(key_of(&items[i - 1]), key_of(&items[i])) ? SAME_KEY : NEW_KEY;
 }
 
 /* Sorts by head; `spare` has room for `count`. Digits that are the same everywhere are skipped. */
@@ -63,10 +71,10 @@ static void radix_sort(struct item *items, struct item *spare, size_t count) {
 
 /* Bytes that all keys have in common, from `depth` on. */
 static size_t common_depth(const struct item *items, size_t count, size_t depth) {
-    struct slice first = items[0].record->key;
+    struct slice first = key_of(&items[0]);
     size_t common = first.len;
     for (size_t i = 1; i < count && common > depth; i++) {
-        struct slice key = items[i].record->key;
+        struct slice key = key_of(&items[i]);
         size_t limit = key.len < common ? key.len : common;
         size_t at = depth;
         while (at + 8 <= limit && load_u64le(first.data + at) == load_u64le(key.data + at)) at += 8;
@@ -76,44 +84,80 @@ static size_t common_depth(const struct item *items, size_t count, size_t depth)
     return common;
 }
 
-static bool is_ascending(const struct item *items, size_t count, size_t depth) {
-    for (size_t i = 1; i < count; i++)
-        if (slice_compare(slice_from(items[i - 1].record->key, depth), slice_from(items[i].record->key, depth)) > 0)
-            return false;
-    return true;
+static void sort_run(struct item *items, struct item *spare, size_t count, size_t depth);
+
+/* Sorts items that have their first `depth` bytes in common. */
+static void sort_below(struct item *items, struct item *spare, size_t count, size_t depth) {
+    if (count <= INSERTION_SORT_UP_TO)
+        insertion_sort(items, count, depth);
+    else
+        sort_run(items, spare, count, common_depth(items, count, depth));
 }
 
-static void sort_items(struct item *items, struct item *spare, size_t count, size_t depth) {
-    while (count > 1) {
+/* These have equal heads. Keys that end within it are equal and done with; otherwise all are left for the caller to
+ * sort further: returns how many. */
+static size_t settle_equal_heads(struct item *items, size_t count) {
+    bool goes_on = (items[0].head & 0xff) == HEAD_BYTES && count > 1;
+    if (goes_on) return count;
+    items[0].head = NEW_KEY;
+    for (size_t i = 1; i < count; i++) items[i].head = SAME_KEY;
+    return 0;
+}
+
+static void sort_run(struct item *items, struct item *spare, size_t count, size_t depth) {
+    for (;;) {
+        for (size_t i = 0; i < count; i++) items[i].head = head_at(key_of(&items[i]), depth);
+        radix_sort(items, spare, count);
+        /* Runs of equal heads that go on behind it. The longest is left to the loop, the others are at most half as
+         * long: so the recursion is shallow whatever the keys are. */
+        size_t longest_at = 0, longest = 0;
+        depth += HEAD_BYTES;
+        for (size_t at = 0, end; at < count; at = end) {
+            end = at + 1;
+            while (end < count && items[end].head == items[at].head) end++;
+            size_t left = settle_equal_heads(items + at, end - at);
+            if (left > longest) {
+                if (longest > 0) sort_below(items + longest_at, spare, longest, depth);
+                longest_at = at;
+                longest = left;
+            } else if (left > 0) {
+                sort_below(items + at, spare, left, depth);
+            }
+        }
+        if (longest == 0) return;
+        items += longest_at;
+        count = longest;
         if (count <= INSERTION_SORT_UP_TO) {
             insertion_sort(items, count, depth);
             return;
         }
         depth = common_depth(items, count, depth);
-        if (is_ascending(items, count, depth)) return;
-        for (size_t i = 0; i < count; i++) items[i].head = head_at(items[i].record->key, depth);
-        radix_sort(items, spare, count);
-        /* Runs of equal heads that go on behind it. The longest is left to the loop, the others are at most half as
-         * long: so the recursion is shallow whatever the keys are. */
-        size_t longest_at = 0, longest = 0;
-        for (size_t at = 0; at < count;) {
-            size_t end = at + 1;
-            while (end < count && items[end].head == items[at].head) end++;
-            bool goes_on = (items[at].head & 0xff) == HEAD_BYTES && end - at > 1;
-            size_t length = goes_on ? end - at : 0;
-            if (length > longest) {
-                if (longest > 0) sort_items(items + longest_at, spare, longest, depth + HEAD_BYTES);
-                longest_at = at;
-                longest = length;
-            } else if (length > 0) {
-                sort_items(items + at, spare, length, depth + HEAD_BYTES);
-            }
-            at = end;
-        }
-        items += longest_at;
-        count = longest;
-        depth += HEAD_BYTES;
     }
+}
+
+/* Sorts all; finds out on the way over them whether they are sorted already. */
+static void sort_items(struct item *items, size_t count) {
+    bool is_ascending = true;
+    size_t common = key_of(&items[0]).len;
+    items[0].head = NEW_KEY;
+    for (size_t i = 1; i < count && (is_ascending || common > 0); i++) {
+        struct slice key = key_of(&items[i]), first = key_of(&items[0]);
+        if (is_ascending) {
+            int order = slice_compare(key_of(&items[i - 1]), key);
+            is_ascending = order <= 0;
+            items[i].head = order == 0 ? SAME_KEY : NEW_KEY;
+        }
+        if (common > key.len) common = key.len;
+        if (common > 0 && memcmp(first.data, key.data, common) != 0)
+            for (common = 0; first.data[common] == key.data[common];) common++;
+    }
+    if (is_ascending) return;
+    struct item *spare = mem_alloc(count * sizeof *spare);
+    if (count <= INSERTION_SORT_UP_TO)
+        insertion_sort(items, count, 0);
+    else
+        sort_run(items, spare, count, common);
+    mem_free(spare);
 }
 
 /* ---- from records to keys ---- */
@@ -124,7 +168,7 @@ static struct revision revision_of(const struct index_record *record) {
 
 /* The first sighting of a key: what it was before is known only from the record itself. */
 static struct index_key *first_sighting(struct index *self, const struct index_record *record) {
-    struct index_key *key = index__key_new(self, record->key);
+    struct index_key *key = index__key_new(self, slice_make(record->key, record->key_length));
     key->head_main = record->main;
     key->head_sub = record->sub;
     key->is_dead = record->is_tombstone;
@@ -143,9 +187,21 @@ static void append_group(struct index *self, struct index_key *key, const struct
     }
 }
 
+/* The records of neighbours lie anywhere in memory: fetch them ahead of use. */
+static void prefetch(const struct item *items, size_t at, size_t count) {
+    if (at + 16 >= count) return;
+    const uint8_t *record = (const uint8_t *)items[at + 16].record;
+    __builtin_prefetch(record);
+    __builtin_prefetch(record + 64);
+    __builtin_prefetch(record + 128);
+}
+
 static size_t group_length(const struct item *items, size_t count) {
     size_t length = 1;
-    while (length < count && slice_equal(items[length].record->key, items[0].record->key)) length++;
+    while (length < count && items[length].head == SAME_KEY) {
+        prefetch(items, length, count);
+        length++;
+    }
     return length;
 }
 
@@ -164,22 +220,21 @@ static struct index_key *new_key(struct index *self, const struct item *items, s
     return key;
 }
 
-void index_load(struct index *self, const struct index_record *records, size_t count, index_loaded loaded,
+void index_load(struct index *self, const struct index_record *const *records, size_t count, index_loaded loaded,
                 void *context) {
     if (count == 0) return;
     struct item *items = mem_alloc(count * sizeof *items);
-    struct item *spare = mem_alloc(count * sizeof *spare);
-    for (size_t i = 0; i < count; i++) items[i] = (struct item){0, &records[i]};
-    sort_items(items, spare, count, 0);
-    mem_free(spare);
+    for (size_t i = 0; i < count; i++) items[i] = (struct item){0, records[i]};
+    sort_items(items, count);
 
     bool is_first = self->root == NULL;
     VEC(struct index_key *) keys = {0};
     for (size_t at = 0; at < count;) {
+        prefetch(items, at, count);
         size_t length = group_length(items + at, count - at);
         struct index_path path;
         struct index_key *key;
-        if (!is_first) index__descend(self, items[at].record->key, &path);
+        if (!is_first) index__descend(self, key_of(&items[at]), &path);
         if (!is_first && path.is_found) {
             key = path.leaf->keys[path.position];
             append_group(self, key, items + at, length);

@@ -7,6 +7,7 @@
 
 /* Pairs taken into the index at once while restoring: bounds the memory that sorting them takes. */
 #define RESTORE_PIECE ((size_t)1 << 20)
+#define RESTORE_PIECE_BYTES ((size_t)256 << 20)
 
 int64_t store_revision(const struct store *self) { return self->revision; }
 int64_t store_compact_revision(const struct store *self) { return self->compact_revision; }
@@ -54,7 +55,8 @@ enum err store__fetch(struct store *self, const struct backend_view *view, struc
 
 struct restore {
     struct store *store;
-    VEC(struct index_record) records;
+    VEC(struct index_record *) records;
+    struct arena arena;      /* the records */
     struct map_bytes leases; /* live keys with a lease (map values are the lease ids) */
     int64_t last_main;
 };
@@ -76,20 +78,28 @@ static enum err add_record(struct restore *restore, struct slice key, struct sli
     if (keyvalue_decode(value, &kv) != OK)
         return err_set(ret_message, ERR_CORRUPT, "bucket key: the value of revision %lld.%lld is no KeyValue",
                        (long long)main, (long long)sub);
+    if (kv.key.len > INT32_MAX / 8)
+        return err_set(ret_message, ERR_CORRUPT, "bucket key: revision %lld.%lld has a key of %zu bytes",
+                       (long long)main, (long long)sub, kv.key.len);
     restore->last_main = main;
-    VEC_PUSH(&restore->records, (struct index_record){.key = kv.key,
-                                                      .main = main,
-                                                      .create_main = kv.create_revision,
-                                                      .version = kv.version,
-                                                      .lease = kv.lease,
-                                                      .sub = (uint32_t)sub,
-                                                      .is_tombstone = is_tombstone});
+    struct index_record *record = arena_alloc(&restore->arena, sizeof *record + kv.key.len);
+    *record = (struct index_record){.main = main,
+                                    .create_main = kv.create_revision,
+                                    .version = kv.version,
+                                    .lease = kv.lease,
+                                    .sub = (uint32_t)sub,
+                                    .key_length = (uint32_t)kv.key.len & INT32_MAX,
+                                    .is_tombstone = is_tombstone};
+    if (kv.key.len != 0) memcpy(record->key, kv.key.data, kv.key.len);
+    VEC_PUSH(&restore->records, record);
     return OK;
 }
 
 static void load_piece(struct restore *restore) {
-    index_load(restore->store->index, restore->records.items, restore->records.count, key_loaded, restore);
+    index_load(restore->store->index, (const struct index_record *const *)restore->records.items,
+               restore->records.count, key_loaded, restore);
     restore->records.count = 0;
+    arena_reset(&restore->arena);
 }
 
 static enum err load_index(struct restore *restore, const struct backend_view *view, struct errmsg *ret_message) {
@@ -100,7 +110,8 @@ static enum err load_index(struct restore *restore, const struct backend_view *v
     backend_cursor_seek(&cursor, slice_make(bytes, backend_revision_encode(bytes, 1, 0, false)));
     while (backend_cursor_next(&cursor, &key, &value)) {
         TRY(add_record(restore, key, value, ret_message));
-        if (restore->records.count == RESTORE_PIECE) load_piece(restore);
+        if (restore->records.count == RESTORE_PIECE || arena_used(&restore->arena) >= RESTORE_PIECE_BYTES)
+            load_piece(restore);
     }
     if (cursor.error != OK) {
         backend_explain(restore->store->backend, ret_message);
@@ -136,11 +147,13 @@ static enum err restore_from_backend(struct store *self, struct errmsg *ret_mess
 
     struct restore restore = {.store = self};
     map_bytes_init(&restore.leases, env_random(self->env));
+    arena_init(&restore.arena, (size_t)1 << 16);
     struct backend_view *view = backend_view(self->backend, BACKEND_VIEW_KEY);
     enum err error = load_index(&restore, view, ret_message);
     if (error == OK) attach_leases(&restore);
     backend_view_unref(view);
     VEC_RELEASE(&restore.records);
+    arena_release(&restore.arena);
     map_bytes_release(&restore.leases);
     if (error != OK) return error;
 

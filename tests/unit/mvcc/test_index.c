@@ -357,17 +357,21 @@ static void test_load_gives_what_was_lived(void **state) {
             }
         }
         qsort(pairs.items, pairs.count, sizeof *pairs.items, compare_pairs);
-        struct index_record *records = NEW_ARRAY(struct index_record, pairs.count);
+        struct index_record **records = NEW_ARRAY(struct index_record *, pairs.count);
         for (size_t i = 0; i < pairs.count; i++) {
             struct pair *pair = &pairs.items[i];
-            records[i] = (struct index_record){
-                key_of(pair->key), pair->revision.main, pair->create, pair->version, 0, (uint32_t)pair->revision.sub,
-                pair->is_tombstone};
+            struct slice key = key_of(pair->key);
+            records[i] = mem_alloc(sizeof *records[i] + key.len);
+            *records[i] = (struct index_record){
+                pair->revision.main,           pair->create,      pair->version, 0, (uint32_t)pair->revision.sub,
+                (uint32_t)key.len & INT32_MAX, pair->is_tombstone};
+            memcpy(records[i]->key, key.data, key.len);
         }
         struct index *loaded = index_new();
         size_t piece = seed % 2 ? pairs.count : 1 + prng_below(&prng, 700);
         for (size_t at = 0; at < pairs.count; at += piece) {
-            index_load(loaded, records + at, pairs.count - at < piece ? pairs.count - at : piece, NULL, NULL);
+            index_load(loaded, (const struct index_record *const *)records + at,
+                       pairs.count - at < piece ? pairs.count - at : piece, NULL, NULL);
             index_check(loaded);
         }
         for (int i = 0; i < 20; i++) {
@@ -379,6 +383,7 @@ static void test_load_gives_what_was_lived(void **state) {
         index_check(loaded);
         index_free(loaded);
         index_free(lived);
+        for (size_t i = 0; i < pairs.count; i++) mem_free(records[i]);
         mem_free(records);
         VEC_RELEASE(&pairs);
         model_release(model);
