@@ -1,0 +1,302 @@
+#include "etcd/doors.h"
+
+#include "base/mem.h"
+#include "etcd/unbuilt.h"
+#include "http/server.h"
+#include "net/listener.h"
+
+#include <stdlib.h>
+#include <sys/resource.h>
+
+/* File descriptors kept back for everything but client connections. */
+#define RESERVED_DESCRIPTORS 150
+
+enum role { ROLE_PEER, ROLE_CLIENT, ROLE_CLIENT_HTTP, ROLE_CLIENT_GRPC, ROLE_METRICS };
+
+struct door {
+    struct doors *doors;
+    enum role role;
+    const struct url *url;
+    char *address; /* "127.0.0.1:2379", or the path of a unix socket */
+    struct http_server *http;
+    struct net_listener *listener; /* NULL once it is closing */
+};
+
+struct doors {
+    struct net_loop *loop;
+    struct env *env;
+    struct log *log;
+    const struct options *options;
+    struct api *api;
+    struct door **items;
+    size_t count;
+    size_t max_connections; /* of one door */
+
+    size_t closing; /* of this step of doors_close */
+    bool clients_are_closed;
+    int64_t grace_ns;
+    void (*closed)(void *context);
+    void *context;
+};
+
+struct doors *doors_new(struct net_loop *loop, struct env *env, const struct options *options) {
+    struct doors *self = NEW(struct doors);
+    *self = (struct doors){.loop = loop, .env = env, .log = env_log(env), .options = options};
+    return self;
+}
+
+void doors_free(struct doors *self) {
+    if (self == NULL) return;
+    for (size_t i = 0; i < self->count; i++) {
+        http_server_free(self->items[i]->http);
+        mem_free(self->items[i]->address);
+        mem_free(self->items[i]);
+    }
+    mem_free(self->items);
+    mem_free(self);
+}
+
+void doors_set_api(struct doors *self, struct api *api) { self->api = api; }
+
+/* ---- requests ---- */
+
+static void not_found(struct http_request *request) {
+    static const struct http_header headers[] = {HTTP_HEADER("content-type", "text/plain; charset=utf-8"),
+                                                 HTTP_HEADER("x-content-type-options", "nosniff")};
+    http_reply_full(request, 404, headers, 2, SLICE_LITERAL("404 page not found\n"));
+}
+
+static bool is_metrics_path(struct http_request *request) {
+    struct slice path = http_request_path(request);
+    return slice_equal_cstr(path, "/metrics") || slice_equal_cstr(path, "/health");
+}
+
+static void on_request(void *context, struct http_request *request) {
+    struct door *self = context;
+    struct api *api = self->doors->api;
+    bool is_http2 = request->version_major == 2;
+    switch (self->role) {
+    case ROLE_PEER: api_handle_peer_http(api, request); break;
+    case ROLE_CLIENT: /* as etcd's multiplexer: by protocol, not by content */
+        if (is_http2)
+            grpc_server_handle(api_grpc(api), request);
+        else
+            api_handle_http(api, request);
+        break;
+    case ROLE_CLIENT_GRPC:
+        if (is_http2)
+            grpc_server_handle(api_grpc(api), request);
+        else
+            http_request_abort(request, 0);
+        break;
+    case ROLE_CLIENT_HTTP: api_handle_http(api, request); break;
+    case ROLE_METRICS:
+        if (is_metrics_path(request))
+            api_handle_http(api, request);
+        else
+            not_found(request);
+        break;
+    }
+}
+
+static struct http_server *new_http_server(struct door *door) {
+    const struct options *o = door->doors->options;
+    struct http_server_options options = {.env = door->doors->env, .on_request = on_request, .context = door};
+    if (door->role != ROLE_PEER && door->role != ROLE_METRICS) {
+        options.max_concurrent_streams = (uint32_t)o->max_concurrent_streams;
+        options.keepalive_min_ns = o->grpc_keepalive_min_time_ns > 0 ? o->grpc_keepalive_min_time_ns : 0;
+        if (o->grpc_keepalive_interval_ns > 0 && o->grpc_keepalive_timeout_ns > 0) {
+            options.keepalive_interval_ns = o->grpc_keepalive_interval_ns;
+            options.keepalive_timeout_ns = o->grpc_keepalive_timeout_ns;
+        }
+    }
+    return http_server_new(&options);
+}
+
+/* ---- binding ---- */
+
+static char *address_of(const struct url *url) {
+    struct buf text = BUF_INIT;
+    bool is_unix = url->scheme == URL_UNIX || url->scheme == URL_UNIXS;
+    if (is_unix)
+        buf_append_cstr(&text, url->host);
+    else if (strchr(url->host, ':') != NULL)
+        buf_printf(&text, "[%s]:%s", url->host, url->port);
+    else
+        buf_printf(&text, "%s:%s", url->host, url->port);
+    return buf_detach_cstr(&text);
+}
+
+static struct door *find_door(struct doors *self, const char *address, bool clients_only) {
+    for (size_t i = 0; i < self->count; i++) {
+        bool is_client = self->items[i]->role != ROLE_PEER && self->items[i]->role != ROLE_METRICS;
+        if ((is_client || !clients_only) && strcmp(self->items[i]->address, address) == 0) return self->items[i];
+    }
+    return NULL;
+}
+
+static enum err bind_door(struct doors *self, enum role role, const struct url *url, char *address,
+                          struct errmsg *message) {
+    struct door *door = NEW(struct door);
+    *door = (struct door){.doors = self, .role = role, .url = url, .address = address};
+    door->http = new_http_server(door);
+    struct net_listener_options options = {
+        .address = {.text = address, .is_unix = url->scheme == URL_UNIX || url->scheme == URL_UNIXS},
+        .server = door->http,
+        .max_connections = role == ROLE_PEER ? 0 : self->max_connections,
+        .is_held = true,
+        .reuse_port = self->options->socket_reuse_port,
+    };
+    enum err error = net_listen(self->loop, &options, &door->listener, message);
+    if (error != OK) {
+        http_server_free(door->http);
+        mem_free(door->address);
+        mem_free(door);
+        return error;
+    }
+    self->items = mem_realloc(self->items, (self->count + 1) * sizeof(struct door *));
+    self->items[self->count++] = door;
+    return OK;
+}
+
+static void tell_urls(struct log *log, const char *what, const char *key, const struct urls *urls) {
+    const char **texts = NEW_ARRAY(const char *, urls->count + 1);
+    for (size_t i = 0; i < urls->count; i++) texts[i] = urls->items[i].text;
+    log_info(log, what, LOG_STRINGS(key, texts, urls->count));
+    mem_free(texts);
+}
+
+enum err doors_bind_peers(struct doors *self, struct errmsg *message) {
+    const struct urls *urls = &self->options->listen_peer_urls;
+    if (self->options->socket_reuse_address || self->options->socket_reuse_port)
+        log_info(self->log, "configuring socket options",
+                 LOG_BOOL("reuse-address", self->options->socket_reuse_address),
+                 LOG_BOOL("reuse-port", self->options->socket_reuse_port));
+    tell_urls(self->log, "configuring peer listeners", "listen-peer-urls", urls);
+    TRY(unbuilt_check_tls(self->options, true, self->log, message));
+    for (size_t i = 0; i < urls->count; i++) {
+        enum err error = bind_door(self, ROLE_PEER, &urls->items[i], address_of(&urls->items[i]), message);
+        if (error == OK) continue;
+        log_error(self->log, "creating peer listener failed", LOG_STRING("error", message->text));
+        return error;
+    }
+    return OK;
+}
+
+static void limit_connections(struct doors *self) {
+    struct rlimit limit;
+    if (getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur == RLIM_INFINITY) return;
+    if (limit.rlim_cur <= RESERVED_DESCRIPTORS) {
+        log_fatal(self->log, "file descriptor limit of etcd process is too low; please set higher",
+                  LOG_UINT("limit", limit.rlim_cur), LOG_INT("recommended-limit", RESERVED_DESCRIPTORS));
+        exit(EXIT_FAILURE);
+    }
+    self->max_connections = limit.rlim_cur - RESERVED_DESCRIPTORS;
+}
+
+enum err doors_bind_clients(struct doors *self, struct errmsg *message) {
+    const struct options *o = self->options;
+    const struct urls *urls = &o->listen_client_urls, *http_urls = &o->listen_client_http_urls;
+    tell_urls(self->log, "configuring client listeners", "listen-client-urls", urls);
+    TRY(unbuilt_check_tls(o, false, self->log, message));
+    limit_connections(self);
+    for (size_t i = 0; i < urls->count; i++) {
+        char *address = address_of(&urls->items[i]);
+        if (find_door(self, address, true) != NULL) /* given twice */
+            mem_free(address);
+        else
+            TRY(bind_door(self, http_urls->count > 0 ? ROLE_CLIENT_GRPC : ROLE_CLIENT, &urls->items[i], address,
+                          message));
+    }
+    for (size_t i = 0; i < http_urls->count; i++) {
+        char *address = address_of(&http_urls->items[i]);
+        struct door *there = find_door(self, address, true);
+        if (there == NULL) {
+            TRY(bind_door(self, ROLE_CLIENT_HTTP, &http_urls->items[i], address, message));
+            continue;
+        }
+        mem_free(address);
+        if (there->role != ROLE_CLIENT_HTTP)
+            return err_set(message, ERR_INVALID,
+                           "cannot bind both --client-listen-urls and --client-listen-http-urls on the same url %s",
+                           http_urls->items[i].text);
+    }
+    return OK;
+}
+
+/* ---- opening ---- */
+
+void doors_open_peers(struct doors *self) {
+    for (size_t i = 0; i < self->count; i++) {
+        struct door *door = self->items[i];
+        if (door->role != ROLE_PEER || door->listener == NULL) continue;
+        log_info(self->log, "serving peer traffic", LOG_STRING("address", door->address));
+        net_listener_open(door->listener);
+    }
+}
+
+void doors_open_clients(struct doors *self) {
+    for (size_t i = 0; i < self->count; i++) {
+        struct door *door = self->items[i];
+        if (door->role == ROLE_PEER || door->role == ROLE_METRICS || door->listener == NULL) continue;
+        const char *traffic = door->role == ROLE_CLIENT        ? "grpc+http"
+                              : door->role == ROLE_CLIENT_GRPC ? "grpc"
+                                                               : "http";
+        log_info(self->log, "serving client traffic insecurely; this is strongly discouraged!",
+                 LOG_STRING("traffic", traffic), LOG_STRING("address", door->address));
+        net_listener_open(door->listener);
+    }
+}
+
+enum err doors_open_metrics(struct doors *self, struct errmsg *message) {
+    const struct urls *urls = &self->options->listen_metrics_urls;
+    for (size_t i = 0; i < urls->count; i++) {
+        TRY(bind_door(self, ROLE_METRICS, &urls->items[i], address_of(&urls->items[i]), message));
+        log_info(self->log, "serving metrics", LOG_STRING("address", urls->items[i].text));
+        net_listener_open(self->items[self->count - 1]->listener);
+    }
+    return OK;
+}
+
+/* ---- closing ---- */
+
+static void close_some(struct doors *self);
+
+static void door_closed(void *context) {
+    struct doors *self = context;
+    if (--self->closing == 0) close_some(self);
+}
+
+/* The clients' doors, then the peers'. */
+static void close_some(struct doors *self) {
+    for (;;) {
+        bool peers = self->clients_are_closed;
+        self->closing = 1; /* so that a door that is gone at once does not end the step */
+        size_t found = 0;
+        for (size_t i = 0; i < self->count; i++) {
+            struct door *door = self->items[i];
+            if ((door->role == ROLE_PEER) != peers || door->listener == NULL) continue;
+            if (peers) log_info(self->log, "stopping serving peer traffic", LOG_STRING("address", door->address));
+            struct net_listener *listener = door->listener;
+            door->listener = NULL;
+            self->closing++;
+            found++;
+            net_listener_shutdown(listener, peers ? 0 : self->grace_ns, door_closed, self);
+        }
+        self->closing--;
+        if (found > 0 && self->closing > 0) return;
+        if (peers) break;
+        self->clients_are_closed = true;
+    }
+    for (size_t i = 0; i < self->count; i++)
+        if (self->items[i]->role == ROLE_PEER)
+            log_info(self->log, "stopped serving peer traffic", LOG_STRING("address", self->items[i]->address));
+    self->closed(self->context);
+}
+
+void doors_close(struct doors *self, int64_t grace_ns, void (*closed)(void *context), void *context) {
+    self->grace_ns = grace_ns;
+    self->closed = closed;
+    self->context = context;
+    close_some(self);
+}
