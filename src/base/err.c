@@ -36,6 +36,7 @@ enum err err_from_errno(int error_number) {
     case EIO: return ERR_IO;
     case EOPNOTSUPP: return ERR_NOT_SUPPORTED;
     case EADDRINUSE: return ERR_ADDRESS_IN_USE;
+    case EADDRNOTAVAIL: return ERR_ADDRESS_NOT_AVAILABLE;
     case ECONNREFUSED: return ERR_CONNECTION_REFUSED;
     case EINVAL: return ERR_INVALID;
     case ENOMEM: return ERR_NO_MEMORY;

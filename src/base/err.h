@@ -31,6 +31,7 @@
     X(ERR_IO, 2, "input/output error")                                                                                 \
     X(ERR_NOT_SUPPORTED, 2, "operation not supported")                                                                 \
     X(ERR_ADDRESS_IN_USE, 2, "bind: address already in use")                                                           \
+    X(ERR_ADDRESS_NOT_AVAILABLE, 2, "bind: cannot assign requested address")                                           \
     X(ERR_CONNECTION_REFUSED, 2, "connect: connection refused")                                                        \
     X(ERR_SYSTEM, 2, "system error")                                                                                   \
     X(ERR_LOCKED, 2, "fileutil: file already locked")                                                                  \

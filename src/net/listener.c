@@ -2,7 +2,9 @@
 
 #include "net/internal.h"
 
+#include <errno.h>
 #include <stdio.h>
+#include <unistd.h>
 
 struct net_listener {
     union {
@@ -18,7 +20,7 @@ struct net_listener {
     size_t conn_count;
     int port;
     int open_handles; /* until the listener can be freed */
-    bool is_waiting;  /* at max_connections: one is left in libuv's hand */
+    bool is_waiting;  /* held or at max_connections: one is left in libuv's hand */
     bool is_stopping;
     void (*on_closed)(void *context);
     void *context;
@@ -130,7 +132,8 @@ static void accept_one(struct net_listener *self) {
 static void on_connection(uv_stream_t *stream, int status) {
     struct net_listener *self = stream->data;
     if (status != 0 || self->is_stopping) return;
-    if (self->options.max_connections != 0 && self->conn_count >= self->options.max_connections)
+    if (self->options.is_held ||
+        (self->options.max_connections != 0 && self->conn_count >= self->options.max_connections))
         self->is_waiting = true; /* libuv listens again when this one is accepted */
     else
         accept_one(self);
@@ -138,12 +141,23 @@ static void on_connection(uv_stream_t *stream, int status) {
 
 /* ---- the listener ---- */
 
+/* libuv 1.44 has no flag for it: the socket is made here. */
+static int open_reusable(struct net_listener *self, int family) {
+    int fd = socket(family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    if (fd < 0) return -errno;
+    int error = setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &(int){1}, sizeof(int)) < 0 ? -errno : 0;
+    if (error == 0) error = uv_tcp_open(&self->uv.tcp, fd);
+    if (error != 0) close(fd);
+    return error;
+}
+
 static int bind_tcp(struct net_listener *self, const char *host, const char *port) {
     uv_getaddrinfo_t resolve;
     struct addrinfo hints = {.ai_socktype = SOCK_STREAM, .ai_flags = AI_PASSIVE};
     int error = uv_getaddrinfo(&self->loop->uv, &resolve, NULL, host[0] ? host : "0.0.0.0", port, &hints);
     if (error != 0) return error;
-    error = uv_tcp_bind(&self->uv.tcp, resolve.addrinfo->ai_addr, 0);
+    if (self->options.reuse_port) error = open_reusable(self, resolve.addrinfo->ai_family);
+    if (error == 0) error = uv_tcp_bind(&self->uv.tcp, resolve.addrinfo->ai_addr, 0);
     uv_freeaddrinfo(resolve.addrinfo);
     return error;
 }
@@ -198,6 +212,13 @@ enum err net_listen(struct net_loop *loop, const struct net_listener_options *op
     }
     *ret_listener = self;
     return OK;
+}
+
+void net_listener_open(struct net_listener *self) {
+    self->options.is_held = false;
+    if (!self->is_waiting) return;
+    self->is_waiting = false;
+    accept_one(self);
 }
 
 int net_listener_port(const struct net_listener *self) { return self->port; }

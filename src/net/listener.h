@@ -16,6 +16,8 @@ struct net_listener_options {
     struct net_address address; /* port 0: any free one */
     struct http_server *server; /* outlives the listener and its connections */
     size_t max_connections;     /* 0: not limited; beyond it connections wait in the kernel's queue */
+    bool is_held;               /* all wait there until net_listener_open */
+    bool reuse_port;            /* SO_REUSEPORT */
 };
 
 #define NET_LISTEN_BACKLOG 1024
@@ -24,6 +26,8 @@ struct net_listener_options {
  * 127.0.0.1:2379: bind: address already in use"). A unix socket's old file is removed first. */
 enum err net_listen(struct net_loop *loop, const struct net_listener_options *options,
                     struct net_listener **ret_listener, struct errmsg *message) MUST_USE;
+/* Connections of a held listener are accepted from now on. */
+void net_listener_open(struct net_listener *self);
 /* The port listened on (for port 0). */
 int net_listener_port(const struct net_listener *self);
 size_t net_listener_connections(const struct net_listener *self);
