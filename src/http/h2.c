@@ -11,24 +11,29 @@
  */
 #include "http/internal.h"
 
-#include <stdio.h>
-
 #define FRAME_HEAD_BYTES 9
 
 static const uint8_t stop_opaque[8] = "etcdstop";
 
 /* ---- receiving ---- */
 
+/* DATA mostly follows HEADERS of the same stream: saves nghttp2's search. */
+static struct http_stream *find_stream(struct http_conn *conn, int32_t id) {
+    if (conn->recent_stream == NULL || conn->recent_stream->id != id)
+        conn->recent_stream = nghttp2_session_get_stream_user_data(conn->session, id);
+    return conn->recent_stream;
+}
+
 static int on_begin_headers(nghttp2_session *session, const nghttp2_frame *frame, void *context) {
     struct http_conn *conn = context;
     if (frame->hd.type != NGHTTP2_HEADERS || frame->headers.cat != NGHTTP2_HCAT_REQUEST) return 0;
-    conn->header_stream = NULL;
+    conn->recent_stream = NULL;
     if (conn->stream_count >= HTTP_STREAMS_MAX)
         return nghttp2_submit_rst_stream(session, NGHTTP2_FLAG_NONE, frame->hd.stream_id, NGHTTP2_REFUSED_STREAM);
     struct http_stream *stream = http__stream_new(conn, frame->hd.stream_id);
     stream->request.version_major = 2;
     nghttp2_session_set_stream_user_data(session, frame->hd.stream_id, stream);
-    conn->header_stream = stream;
+    conn->recent_stream = stream;
     return 0;
 }
 
@@ -50,8 +55,9 @@ static bool take_header(struct http_stream *stream, struct slice name, struct sl
 
 static int on_header(nghttp2_session *session, const nghttp2_frame *frame, const uint8_t *name, size_t name_len,
                      const uint8_t *value, size_t value_len, uint8_t flags, void *context) {
-    struct http_stream *stream = ((struct http_conn *)context)->header_stream;
-    if (stream == NULL || stream->id != frame->hd.stream_id || stream->is_headers_refused) return 0;
+    struct http_stream *stream = ((struct http_conn *)context)->recent_stream;
+    if (stream == NULL || stream->id != frame->hd.stream_id || stream->is_dispatched || stream->is_headers_refused)
+        return 0;
     if (!take_header(stream, slice_make(name, name_len), slice_make(value, value_len))) {
         stream->is_headers_refused = true;
         nghttp2_submit_rst_stream(session, NGHTTP2_FLAG_NONE, frame->hd.stream_id, NGHTTP2_ENHANCE_YOUR_CALM);
@@ -76,8 +82,7 @@ static int on_frame(nghttp2_session *session, const nghttp2_frame *frame, void *
     case NGHTTP2_DATA: {
         bool is_last = frame->hd.flags & NGHTTP2_FLAG_END_STREAM;
         if (!is_last && frame->hd.type == NGHTTP2_DATA) return 0;
-        struct http_stream *stream = nghttp2_session_get_stream_user_data(session, frame->hd.stream_id);
-        conn->header_stream = NULL;
+        struct http_stream *stream = find_stream(conn, frame->hd.stream_id);
         if (stream == NULL) return 0;
         if (frame->hd.type == NGHTTP2_HEADERS && frame->headers.cat == NGHTTP2_HCAT_REQUEST)
             request_complete(stream, !is_last);
@@ -102,9 +107,10 @@ static int on_frame(nghttp2_session *session, const nghttp2_frame *frame, void *
 
 static int on_data(nghttp2_session *session, uint8_t flags, int32_t stream_id, const uint8_t *data, size_t len,
                    void *context) {
-    struct http_stream *stream = nghttp2_session_get_stream_user_data(session, stream_id);
+    struct http_conn *conn = context;
+    struct http_stream *stream = find_stream(conn, stream_id);
     if (stream == NULL || !stream->is_dispatched) {
-        ((struct http_conn *)context)->unreturned_bytes += len;
+        conn->unreturned_bytes += len;
         return 0;
     }
     http__stream_body(stream, slice_make(data, len));
@@ -116,7 +122,7 @@ static int on_stream_close(nghttp2_session *session, int32_t stream_id, uint32_t
     if (stream == NULL) return 0;
     nghttp2_session_set_stream_user_data(session, stream_id, NULL);
     struct http_conn *conn = context;
-    if (conn->header_stream == stream) conn->header_stream = NULL;
+    if (conn->recent_stream == stream) conn->recent_stream = NULL;
     conn->unreturned_bytes += stream->unconsumed_bytes;
     http__stream_detach(stream);
     return 0;
@@ -197,16 +203,9 @@ static int on_frame_sent(nghttp2_session *session, const nghttp2_frame *frame, v
     return 0;
 }
 
-static const char *const common_status[] = {"200", "204", "400", "401", "403", "404", "405", "415", "500", "503"};
-
 static void set_status_header(struct http_stream *stream, nghttp2_nv *ret_header) {
-    char text[8];
-    snprintf(text, sizeof text, "%d", stream->status);
-    const char *value = NULL;
-    for (size_t i = 0; i < sizeof common_status / sizeof *common_status && value == NULL; i++)
-        if (strcmp(common_status[i], text) == 0) value = common_status[i];
-    if (value == NULL) value = arena_strdup(&stream->request.arena, slice_from_cstr(text));
-    *ret_header = (nghttp2_nv){(uint8_t *)(uintptr_t) ":status", (uint8_t *)(uintptr_t)value, 7, strlen(value),
+    const char *value = stream->status == 200 ? "200" : arena_printf(&stream->request.arena, "%03d", stream->status);
+    *ret_header = (nghttp2_nv){(uint8_t *)(uintptr_t) ":status", (uint8_t *)(uintptr_t)value, 7, 3,
                                NGHTTP2_NV_FLAG_NO_COPY_NAME | NGHTTP2_NV_FLAG_NO_COPY_VALUE};
 }
 
@@ -272,6 +271,7 @@ bool h2__produce(struct http_conn *conn, size_t budget_bytes) {
 /* ---- life ---- */
 
 void h2__server_init(struct http_server *server) {
+    server->pool_memory = http__pool_new();
     CHECK(nghttp2_session_callbacks_new(&server->h2_callbacks) == 0);
     nghttp2_session_callbacks *callbacks = server->h2_callbacks;
     nghttp2_session_callbacks_set_on_begin_headers_callback(callbacks, on_begin_headers);
@@ -291,15 +291,18 @@ void h2__server_init(struct http_server *server) {
 void h2__server_release(struct http_server *server) {
     nghttp2_session_callbacks_del(server->h2_callbacks);
     nghttp2_option_del(server->h2_option);
+    http__pool_free(server->pool_memory);
 }
 
 void h2__start(struct http_conn *conn) {
     struct http_server *server = conn->server;
-    CHECK(nghttp2_session_server_new2(&conn->session, server->h2_callbacks, conn, server->h2_option) == 0);
-    nghttp2_settings_entry settings[3];
+    CHECK(nghttp2_session_server_new3(&conn->session, server->h2_callbacks, conn, server->h2_option,
+                                      http__pool_mem(server->pool_memory)) == 0);
+    nghttp2_settings_entry settings[4];
     size_t count = 0;
     settings[count++] = (nghttp2_settings_entry){NGHTTP2_SETTINGS_INITIAL_WINDOW_SIZE, HTTP_STREAM_WINDOW};
     settings[count++] = (nghttp2_settings_entry){NGHTTP2_SETTINGS_MAX_HEADER_LIST_SIZE, HTTP_HEADER_LIST_MAX};
+    settings[count++] = (nghttp2_settings_entry){NGHTTP2_SETTINGS_NO_RFC7540_PRIORITIES, 1};
     uint32_t streams = server->options.max_concurrent_streams;
     if (streams != 0 && streams != UINT32_MAX)
         settings[count++] = (nghttp2_settings_entry){NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS, streams};

@@ -12,6 +12,7 @@
 
 #include "base/check.h"
 #include "base/mem.h"
+#include "http/pool.h"
 #include "http/server.h"
 
 #include <nghttp2/nghttp2.h>
@@ -92,7 +93,8 @@ struct http_server {
     struct http_server_options options;
     nghttp2_session_callbacks *h2_callbacks;
     nghttp2_option *h2_option;
-    struct list pool; /* free streams */
+    struct http__pool *pool_memory; /* nghttp2's */
+    struct list pool;               /* free streams */
     size_t pool_count;
     size_t stream_count; /* alive */
     int64_t date_second; /* what date_text says */
@@ -124,7 +126,7 @@ struct http_conn {
 
     /* HTTP/2 */
     nghttp2_session *session;
-    struct http_stream *header_stream; /* whose header block is being read */
+    struct http_stream *recent_stream; /* of the last frame received, or NULL */
     size_t unreturned_bytes;           /* consumed, but the connection's window is not yet told */
     int64_t last_read_ns;
     int64_t last_client_ping_ns;

@@ -193,6 +193,25 @@ void http__stream_touch(struct http_stream *self) {
 
 /* ---- towards the handler ---- */
 
+/* The lines that every gRPC request has need no copy. */
+static const struct http_header common_headers[] = {
+    HTTP_HEADER("content-type", "application/grpc"),
+    HTTP_HEADER("te", "trailers"),
+};
+
+static struct http_header keep_header(struct arena *arena, struct slice name, struct slice value) {
+    for (size_t i = 0; i < sizeof common_headers / sizeof *common_headers; i++)
+        if (slice_equal(name, common_headers[i].name) && slice_equal(value, common_headers[i].value))
+            return common_headers[i];
+    uint8_t *text = arena_alloc(arena, name.len + value.len + 2);
+    memcpy(text, name.data, name.len);
+    text[name.len] = 0;
+    uint8_t *value_text = text + name.len + 1;
+    if (value.len != 0) memcpy(value_text, value.data, value.len);
+    value_text[value.len] = 0;
+    return (struct http_header){slice_make(text, name.len), slice_make(value_text, value.len)};
+}
+
 bool http__stream_add_header(struct http_stream *self, struct slice name, struct slice value) {
     struct http_request *request = &self->request;
     self->request_header_bytes += (uint32_t)(name.len + value.len + 32);
@@ -206,8 +225,7 @@ bool http__stream_add_header(struct http_stream *self, struct slice name, struct
         self->request_header_capacity = capacity;
         request->headers = bigger;
     }
-    self->request_headers[request->header_count++] =
-        (struct http_header){arena_copy(&request->arena, name), arena_copy(&request->arena, value)};
+    self->request_headers[request->header_count++] = keep_header(&request->arena, name, value);
     return true;
 }
 
@@ -242,9 +260,7 @@ bool http__stream_fill(struct http_stream *self, size_t want_bytes) {
         struct http_piece piece = {0};
         struct http_producer *producer = self->producer;
         switch (producer->pull(producer, want_bytes - self->queue.size_bytes, &piece)) {
-        case HTTP_PULL_PIECE:
-            http__stream_push(self, piece);
-            break;
+        case HTTP_PULL_PIECE: http__stream_push(self, piece); break;
         case HTTP_PULL_WAIT: self->producer_waits = true; break;
         case HTTP_PULL_END:
             self->producer = NULL;

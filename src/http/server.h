@@ -31,7 +31,7 @@ struct http_server;
 #define HTTP_STREAM_WINDOW (256 * 1024) /* SETTINGS_INITIAL_WINDOW_SIZE we give */
 #define HTTP_CONN_WINDOW (4 * 1024 * 1024)
 #define HTTP_OUTPUT_HIGH_WATER (1024 * 1024) /* bytes net/ may hold unsent before reading stops */
-#define HTTP_STREAMS_MAX 100000                     /* open at once on a connection, whatever was announced */
+#define HTTP_STREAMS_MAX 100000              /* open at once on a connection, whatever was announced */
 #define HTTP1_PIPELINE_MAX (64 * 1024)       /* bytes of later requests kept while one is answered */
 
 struct http_server_options {

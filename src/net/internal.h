@@ -29,7 +29,8 @@ struct net_loop {
     uv_timer_t hook_timer;
     uv_timer_t linger_timer;
     struct list links;
-    struct list dirty;     /* to be flushed at the end of this turn */
+    struct list dirty; /* to be flushed at the end of this turn, or when NET_FLUSH_BATCH have come together */
+    size_t dirty_count;
     struct list throttled; /* have read their budget */
     struct list lingering; /* have sent everything, oldest first */
     int64_t (*hook)(void *context);
@@ -76,6 +77,8 @@ struct net_link {
     char peer[NET__PEER_MAX];
 };
 
+/* After a read: many answered links are not kept waiting for the rest of a long turn. */
+void net__loop_flush_batch(struct net_loop *self);
 /* The link has sent everything: it is closed after NET_LINGER_NS. */
 void net__loop_linger(struct net_loop *self, struct net_link *link);
 

@@ -118,6 +118,7 @@ static void on_read(uv_stream_t *stream, ssize_t size_bytes, const uv_buf_t *roo
     if (self->is_shut) return; /* lingering: nobody reads it */
     transport_in(self, slice_make(room->base, (size_t)size_bytes));
     if (!self->is_closing) throttle(self, (size_t)size_bytes);
+    net__loop_flush_batch(self->loop);
 }
 
 static bool wants_read(const struct net_link *self) {
@@ -206,6 +207,7 @@ void net__link_flush(struct net_link *self) {
 void net_link_touch(struct net_link *self) {
     if (self->is_closing || !list_is_empty(&self->dirty_link)) return;
     list_push_back(&self->loop->dirty, &self->dirty_link);
+    self->loop->dirty_count++;
 }
 
 /* ---- life ---- */

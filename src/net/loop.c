@@ -9,11 +9,16 @@ static void flush_dirty(struct net_loop *self) {
     struct list batch;
     list_init(&batch);
     list_splice_back(&batch, &self->dirty);
+    self->dirty_count = 0;
     while (!list_is_empty(&batch)) {
         struct net_link *link = CONTAINER_OF(batch.next, struct net_link, dirty_link);
         list_remove(&link->dirty_link);
         net__link_flush(link);
     }
+}
+
+void net__loop_flush_batch(struct net_loop *self) {
+    if (self->dirty_count >= NET_FLUSH_BATCH) flush_dirty(self);
 }
 
 static void resume_throttled(struct net_loop *self) {

@@ -6,8 +6,9 @@
  *
  *     one turn:  poll -> reads, each into its machine -> hook (jobs done, timers due) -> one write a touched link
  *
- * A link is flushed once a turn however many calls it answered. Reads and writes of a link have a byte budget a turn;
- * what is over waits for the next turn, so that no connection starves another or the clock.
+ * A link is flushed once a turn however many calls it answered (sooner only when NET_FLUSH_BATCH links wait for it).
+ * Reads and writes of a link have a byte budget a turn; what is over waits for the next turn, so that no connection
+ * starves another or the clock.
  *
  * All on the loop's thread but net_loop_wake.
  */
@@ -22,7 +23,8 @@ struct net_loop;
 
 #define NET_READ_BUDGET_BYTES (256 * 1024)  /* a link and turn */
 #define NET_WRITE_BUDGET_BYTES (512 * 1024) /* a link and turn */
-#define NET_LINGER_NS INT64_C(500000000)    /* after our end of stream, for the other side's */
+#define NET_FLUSH_BATCH 32
+#define NET_LINGER_NS INT64_C(500000000) /* after our end of stream, for the other side's */
 
 /* Never NULL. */
 struct net_loop *net_loop_new(void);
