@@ -159,8 +159,8 @@ enum err backend_close(struct backend *self) {
     reader__unref(self->reader);
     file__unref(self->file);
     CHECKF(self->open_files == 0, "backend: closed with a snapshot open");
-    buffer_unref(self->sealed); /* of a commit that failed */
-    buffer_unref(self->active);
+    buffer_unref(self->sealed, NULL); /* of a commit that failed */
+    buffer_unref(self->active, NULL);
     mem_free(self->path);
     mem_free(self);
     return error;

@@ -7,6 +7,7 @@
 #include <stdlib.h>
 
 #define FIRST_ARENA_BYTES ((size_t)64 << 10)
+#define DROP_AT_ONCE_OPERATIONS 1000
 
 /* ---- lists of revision keys ---- */
 
@@ -125,8 +126,9 @@ struct buffer *buffer_new(void) {
     return self;
 }
 
-void buffer_unref(struct buffer *self) {
-    if (self == NULL || --self->references > 0) return;
+/* Nobody refers to the buffer any more, so any thread will do: the counts of shared values are atomic, and entries of
+ * small buckets are held by views only together with the buffer. */
+static void drop_content(struct buffer *self) {
     for (size_t i = 0; i < self->puts.count; i++) shared_unref(key_list_at(&self->puts, i)->owner);
     for (int i = 0; i < BACKEND_BUCKET_COUNT; i++) {
         size_t place = 0;
@@ -134,6 +136,20 @@ void buffer_unref(struct buffer *self) {
         map_bytes_release(&self->small[i]);
     }
     arena_release(&self->arena);
+}
+
+static void run_drop(struct env_job *job) { drop_content(CONTAINER_OF(job, struct buffer, dropping)); }
+
+static void drop_done(struct env_job *job) { mem_free(CONTAINER_OF(job, struct buffer, dropping)); }
+
+void buffer_unref(struct buffer *self, struct env *env) {
+    if (self == NULL || --self->references > 0) return;
+    if (env != NULL && self->operations > DROP_AT_ONCE_OPERATIONS) {
+        self->dropping = (struct env_job){.run = run_drop, .done = drop_done};
+        env_pool_submit(env, &self->dropping);
+        return;
+    }
+    drop_content(self);
     mem_free(self);
 }
 

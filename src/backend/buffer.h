@@ -72,10 +72,13 @@ struct buffer {
     bool is_created[BACKEND_BUCKET_COUNT];
     uint64_t operations;
     uint64_t bytes;
+    struct env_job dropping;
 };
 
 struct buffer *buffer_new(void);
-void buffer_unref(struct buffer *self);
+/* The last reference frees: a large buffer's content on the pool of `env` (NULL: at once), as that takes milliseconds.
+ * NULL is allowed. */
+void buffer_unref(struct buffer *self, struct env *env);
 void buffer_put(struct buffer *self, enum backend_bucket bucket, struct slice key, struct shared *owner,
                 struct slice value);
 void buffer_delete(struct buffer *self, enum backend_bucket bucket, struct slice key);

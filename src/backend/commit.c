@@ -101,7 +101,7 @@ static void finish_commit(struct backend *self) {
         struct buffer *written = self->sealed;
         self->sealed = NULL;
         self->latest_view = NULL;
-        buffer_unref(written);
+        buffer_unref(written, self->is_closing ? NULL : self->env);
         if (self->options.hooks.after_commit != NULL)
             self->options.hooks.after_commit(self->options.hooks.context, &self->work.report);
     }

@@ -16,7 +16,7 @@ struct backend_view {
     struct key_list puts[SOURCES];
     struct key_runs deletes[SOURCES];
     struct small_list small[SOURCES][BACKEND_BUCKET_COUNT];
-    bool has_bucket[BACKEND_BUCKET_COUNT];
+    bool has_bucket[BACKEND_BUCKET_COUNT]; /* of a view of all */
 };
 
 /* ---- reading without a view ---- */
@@ -67,7 +67,15 @@ static bool is_still_true(const struct backend_view *view, const struct backend 
            view->buffers[ACTIVE] == backend->active && view->operations == backend->active->operations;
 }
 
+static bool buffer_makes_bucket(const struct buffer *buffer, enum backend_bucket bucket) {
+    return buffer != NULL && (buffer->is_created[bucket] || buffer->small[bucket].count > 0 ||
+                              (bucket == BACKEND_KEY && buffer->puts.count > 0));
+}
+
 static void freeze_small(struct backend_view *self) {
+    for (int i = 0; i < BACKEND_BUCKET_COUNT; i++)
+        self->has_bucket[i] = self->reader->buckets[i] != NULL || buffer_makes_bucket(self->buffers[SEALED], i) ||
+                              buffer_makes_bucket(self->buffers[ACTIVE], i);
     for (int source = 0; source < SOURCES; source++) {
         for (int bucket = 0; self->buffers[source] != NULL && bucket < BACKEND_BUCKET_COUNT; bucket++) {
             struct small_list list = buffer_sort_small(self->buffers[source], bucket);
@@ -75,11 +83,6 @@ static void freeze_small(struct backend_view *self) {
             self->small[source][bucket] = list;
         }
     }
-}
-
-static bool buffer_makes_bucket(const struct buffer *buffer, enum backend_bucket bucket) {
-    return buffer != NULL && (buffer->is_created[bucket] || buffer->small[bucket].count > 0 ||
-                              (bucket == BACKEND_KEY && buffer->puts.count > 0));
 }
 
 struct backend_view *backend_view(struct backend *backend, enum backend_view_scope scope) {
@@ -100,9 +103,6 @@ struct backend_view *backend_view(struct backend *backend, enum backend_view_sco
         self->puts[source] = buffer->puts;
         self->deletes[source] = buffer->deletes;
     }
-    for (int i = 0; i < BACKEND_BUCKET_COUNT; i++)
-        self->has_bucket[i] = self->reader->buckets[i] != NULL || buffer_makes_bucket(self->buffers[SEALED], i) ||
-                              buffer_makes_bucket(self->buffers[ACTIVE], i);
     if (scope == BACKEND_VIEW_ALL) freeze_small(self);
     backend->view_count++;
     backend->latest_view = self;
@@ -120,12 +120,12 @@ void backend_view_unref(struct backend_view *view) {
     if (backend->latest_view == view) backend->latest_view = NULL;
     backend->view_count--;
     for (int source = 0; source < SOURCES; source++) {
-        for (int bucket = 0; bucket < BACKEND_BUCKET_COUNT; bucket++) {
+        for (int bucket = 0; view->scope == BACKEND_VIEW_ALL && bucket < BACKEND_BUCKET_COUNT; bucket++) {
             struct small_list *list = &view->small[source][bucket];
             for (size_t i = 0; i < list->count; i++) small_entry_unref(list->items[i]);
             mem_free(list->items);
         }
-        buffer_unref(view->buffers[source]);
+        buffer_unref(view->buffers[source], backend->env);
     }
     reader__unref(view->reader);
     mem_free(view);
