@@ -139,12 +139,15 @@ static inline void read_file(struct fixture *self, const char *dir, const char *
     mem_free(path);
 }
 
-/* Makes the file: `bytes`, then zeros up to size_bytes (0: none). */
+/* Makes the file anew: `bytes`, then zeros up to size_bytes (0: none). Deleted first: file systems flush a file that
+ * was truncated and written again, which takes long. */
 static inline void write_file(struct fixture *self, const char *dir, const char *name, struct slice bytes,
                               int64_t size_bytes) {
     char *path = path_in(dir, name);
     struct env_file *file;
-    assert_int_equal(env_open(self->env, path, ENV_WRITE | ENV_CREATE | ENV_TRUNCATE, 0600, &file), OK);
+    enum err error = env_unlink(self->env, path);
+    assert_true(error == OK || error == ERR_NOT_FOUND_FILE);
+    assert_int_equal(env_open(self->env, path, ENV_WRITE | ENV_CREATE | ENV_EXCLUSIVE, 0600, &file), OK);
     assert_int_equal(env_pwrite(file, bytes.data, bytes.len, 0), OK);
     if (size_bytes > (int64_t)bytes.len) assert_int_equal(env_truncate(file, size_bytes), OK);
     env_close(file);
