@@ -164,6 +164,8 @@ void etcd_client_set_command_timeout(struct etcd_client *client, int64_t timeout
 
 /* The endpoint that is connected, as given in the options, or "". Valid until the client is freed. */
 const char *etcd_client_endpoint(const struct etcd_client *client);
+/* Our end of that connection, "127.0.0.1:50123" ("@" for a unix socket), or "". Returns `text`. */
+const char *etcd_client_local_address(const struct etcd_client *client, char *text, size_t size_bytes);
 
 /* Runs the client for `timeout_ms` (0: what is ready now; negative: until there is nothing left to wait for). Returns
  * early after etcd_client_stop. */

@@ -46,7 +46,9 @@ static void on_closed(void *machine, enum err reason) {
         if (self->is_connected) {
             client_disconnected(client->core, reason == OK ? "EOF" : err_text(reason));
         } else {
-            snprintf(text, sizeof(text), "dial %s: %s", self->address, err_text(reason));
+            /* Of TCP the error says itself that it was connecting. */
+            const char *doing = strncmp(self->address, "unix ", 5) == 0 ? "connect: " : "";
+            snprintf(text, sizeof(text), "dial %s: %s%s", self->address, doing, err_text(reason));
             client_dial_failed(client->core, text);
         }
     }
@@ -186,3 +188,10 @@ void etcd_client_set_command_timeout(struct etcd_client *client, int64_t timeout
 }
 
 const char *etcd_client_endpoint(const struct etcd_client *client) { return client_current_endpoint(client->core); }
+
+const char *etcd_client_local_address(const struct etcd_client *client, char *text, size_t size_bytes) {
+    snprintf(text, size_bytes, "%s", "");
+    if (client->connection != NULL && client->connection->is_connected)
+        net_link_local(client->connection->link, text, size_bytes);
+    return text;
+}

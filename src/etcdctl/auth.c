@@ -99,11 +99,9 @@ static const char *word_from_stdin(struct ctl *ctl) {
 
 static const char *ask_twice(struct ctl *ctl, const char *user) {
     const char *first = ctl_ask_password(ctl, arena_printf(&ctl->arena, "Password of %s: ", user));
-    if (!first) ctl_fail(ctl, EXIT_BAD_ARGS, "failed to ask password: EOF");
     if (*first == 0) ctl_fail(ctl, EXIT_BAD_ARGS, "empty password");
     const char *second =
         ctl_ask_password(ctl, arena_printf(&ctl->arena, "Type password of %s again for confirmation: ", user));
-    if (!second) ctl_fail(ctl, EXIT_BAD_ARGS, "failed to ask password: EOF");
     if (strcmp(first, second) != 0) ctl_fail(ctl, EXIT_BAD_ARGS, "given passwords are different");
     return first;
 }

@@ -175,12 +175,14 @@ static void append_flag_cell(const struct flag *flag, struct buf *out) {
     }
 }
 
-static void append_options(const char *title, const struct flags *flags, bool inherited, struct buf *out) {
+static void append_options(const char *title, const struct flags *flags, bool inherited, bool with_help_flag,
+                           struct buf *out) {
     CLEANUP_BUF struct buf cells = BUF_INIT;
     VEC(size_t) ends = {0};
     VEC(const char *) usages = {0};
     for (size_t i = 0; i < flags->all.count; i++) {
         if (flags->all.items[i].inherited != inherited) continue;
+        if (flags->all.items[i].spec == &help_spec && !with_help_flag) continue;
         append_flag_cell(&flags->all.items[i], &cells);
         VEC_PUSH(&ends, cells.len);
         VEC_PUSH(&usages, flags->all.items[i].spec->usage);
@@ -246,7 +248,8 @@ static void append_indented(const char *text, struct buf *out) {
     }
 }
 
-void command_help(const struct command_path *path, const char *version, const char *api_version, struct buf *out) {
+void command_help(const struct command_path *path, const char *version, const char *api_version, bool with_help_flag,
+                  struct buf *out) {
     const struct command *command = command_last(path);
     bool root = path->count == 1;
     buf_append_cstr(out, "NAME:\n\t");
@@ -267,8 +270,8 @@ void command_help(const struct command_path *path, const char *version, const ch
     }
     struct flags flags;
     command_flags(path, &flags);
-    append_options("OPTIONS", &flags, false, out);
-    append_options("GLOBAL OPTIONS", &flags, true, out);
+    append_options("OPTIONS", &flags, false, with_help_flag, out);
+    append_options("GLOBAL OPTIONS", &flags, true, true, out);
     flags_release(&flags);
 }
 

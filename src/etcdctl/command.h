@@ -46,8 +46,9 @@ bool command_find(const struct command *root, const char *const *argv, size_t ar
 /* All flags that the command at the end of the path takes: its own and --help, and those inherited. */
 void command_flags(const struct command_path *path, struct flags *ret_flags);
 
-/* The help of the command at the end of the path, with blank lines around it as it is to be printed. */
-void command_help(const struct command_path *path, const char *version, const char *api_version, struct buf *out);
+/* The help of the command at the end of the path. `with_help_flag`: tell of --help too. */
+void command_help(const struct command_path *path, const char *version, const char *api_version, bool with_help_flag,
+                  struct buf *out);
 
 /* "Usage:\n   put [options] ..." with the command's own flags: what a wrong line of a transaction shows. */
 void command_short_usage(const struct command *command, struct buf *out);

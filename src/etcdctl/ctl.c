@@ -22,6 +22,7 @@ static void write_line(void *context, enum log_level level, struct slice line) {
 void ctl_init(struct ctl *self) {
     memset(self, 0, sizeof *self);
     arena_init(&self->arena, 0);
+    self->logger = "etcd-client";
     self->log = log_new(LOG_INFO_LEVEL, write_line, NULL, os_wall_clock_ns, NULL);
 }
 
@@ -127,7 +128,7 @@ const char *ctl_ask_password(struct ctl *self, const char *prompt) {
     if (terminal) tcsetattr(STDIN_FILENO, TCSAFLUSH, &before);
     printf("\n");
     fflush(stdout);
-    const char *password = NULL;
+    const char *password = "";
     if (length > 0) password = arena_strdup(&self->arena, word_trim(slice_make(line, (size_t)length)));
     free(line);
     return password;
@@ -205,7 +206,6 @@ static void take_credentials(struct ctl *self) {
         return;
     }
     self->password = ctl_ask_password(self, "Password: ");
-    if (!self->password) ctl_fail(self, EXIT_ERROR, "EOF");
 }
 
 static void take_endpoints(struct ctl *self) {
@@ -240,6 +240,8 @@ void ctl_setup(struct ctl *self) {
 
 struct attempt_context {
     struct log *log;
+    const char *logger; /* its name */
+    struct etcd_client *client;
     const char *target; /* the client's first endpoint */
 };
 
@@ -253,12 +255,14 @@ static void failed_attempt(void *context, const struct etcd_attempt *attempt) {
     const struct attempt_context *self = context;
     CLEANUP_BUF struct buf target = BUF_INIT, peer = BUF_INIT, text = BUF_INIT;
     buf_printf(&target, "etcd-endpoints://0x%08lx/%s", (unsigned long)(uintptr_t)self, without_scheme(self->target));
+    char local[128];
     if (*attempt->endpoint == 0)
         buf_append_cstr(&peer, "Peer{Addr: <nil>, LocalAddr: <nil>, AuthInfo: <nil>}");
     else
-        buf_printf(&peer, "Peer{Addr: '%s', AuthInfo: 'insecure'}", without_scheme(attempt->endpoint));
+        buf_printf(&peer, "Peer{Addr: '%s', LocalAddr: '%s', AuthInfo: 'insecure'}", without_scheme(attempt->endpoint),
+                   etcd_client_local_address(self->client, local, sizeof local));
     buf_printf(&text, "rpc error: code = %s desc = %s", etcd_code_name(attempt->error->code), attempt->error->text);
-    struct log *log = log_named(self->log, "etcd-client");
+    struct log *log = log_named(self->log, self->logger);
     log_warn(log, "retrying of unary invoker failed", LOG_STRING("target", buf_cstr(&target)),
              LOG_STRING("peer", buf_cstr(&peer)), LOG_UINT("attempt", attempt->attempt),
              LOG_STRING("error", buf_cstr(&text)));
@@ -296,11 +300,12 @@ static struct etcd_client *connect_to(struct ctl *self, const char *const *endpo
     options.tls = !flags_bool(&self->flags, "insecure-transport");
     options.on_failed_attempt = failed_attempt;
     struct attempt_context *context = arena_alloc(&self->arena, sizeof *context);
-    *context = (struct attempt_context){self->log, endpoints[0]};
+    *context = (struct attempt_context){self->log, self->logger, NULL, endpoints[0]};
     options.on_failed_attempt_context = context;
     struct etcd_error error;
     struct etcd_client *client = etcd_client_new(&options, &error);
     if (!client) ctl_fail(self, EXIT_BAD_CONNECTION, "%s", error.text);
+    context->client = client;
     VEC_PUSH(&self->clients, client);
     if (self->username) authenticate(self, client);
     return client;

@@ -21,6 +21,7 @@ struct ctl {
     struct flags flags;
     struct arena arena; /* lives as long as the process */
     struct log *log;    /* JSON lines on standard error */
+    const char *logger; /* the name under which clients made from now on log */
     struct buf out;     /* written out by ctl_flush */
     struct buf errors;
     struct printer printer; /* set by ctl_setup */
@@ -84,7 +85,7 @@ void ctl_printed(struct ctl *self, bool good);
 bool ctl_read_stdin(void *context, struct arena *arena, struct slice *ret_bytes);
 /* The ID of a lease, from hexadecimal; a bad one ends the process. */
 int64_t ctl_lease_argument(struct ctl *self, const char *text);
-/* Asks for a password on the terminal, without echo; NULL when there is nothing to read. */
+/* Asks for a password on the terminal, without echo; "" when there is nothing to read. */
 const char *ctl_ask_password(struct ctl *self, const char *prompt);
 
 static inline bool ctl_is_simple(const struct ctl *self) { return self->printer.format == OUTPUT_SIMPLE; }

@@ -92,9 +92,11 @@ static void read_compares(struct ctl *ctl, Etcdserverpb__TxnRequest *request) {
     request->n_compare = list.count;
 }
 
+/* Standard input is the transaction: no value can come from there. */
+static bool no_stdin(void *context, struct arena *arena, struct slice *ret_bytes) { return false; }
+
 static void read_ops(struct ctl *ctl, Etcdserverpb__RequestOp ***ret_ops, size_t *ret_count) {
-    struct txn_op_parser parser = {
-        .arena = &ctl->arena, .read_stdin = ctl_read_stdin, .stdin_context = ctl, .notes = &ctl->errors};
+    struct txn_op_parser parser = {.arena = &ctl->arena, .read_stdin = no_stdin, .notes = &ctl->errors};
     VEC(Etcdserverpb__RequestOp *) list = {0};
     for (struct slice line = next_line(ctl); line.len > 0; line = next_line(ctl)) {
         Etcdserverpb__RequestOp *op;

@@ -9,8 +9,8 @@
 
 #define API_VERSION "3.5"
 
-static void show_help(struct ctl *ctl, const struct command_path *path) {
-    command_help(path, ETCDCTL_VERSION, API_VERSION, &ctl->out);
+static void show_help(struct ctl *ctl, const struct command_path *path, bool with_help_flag) {
+    command_help(path, ETCDCTL_VERSION, API_VERSION, with_help_flag, &ctl->out);
     ctl_flush(ctl);
 }
 
@@ -25,20 +25,21 @@ RUN(run_help) {
     const char **rest = arena_alloc(&ctl->arena, (arguments->count + 1) * sizeof *rest);
     size_t rest_count;
     CLEANUP_BUF struct buf error = BUF_INIT;
-    if (!command_find(&command_tree, arguments->items, arguments->count, &path, rest, &rest_count, &error)) {
+    bool found = command_find(&command_tree, arguments->items, arguments->count, &path, rest, &rest_count, &error);
+    if (!found) {
         fputs("Unknown help topic [", stderr);
         for (size_t i = 0; i < arguments->count; i++) fprintf(stderr, "%s`%s`", i > 0 ? " " : "", arguments->items[i]);
         fputs("]\n", stderr);
         path = (struct command_path){{&command_tree}, 1};
     }
-    show_help(ctl, &path);
+    show_help(ctl, &path, found);
     return EXIT_OK;
 }
 
 /* What the program prints twice, as upstream: once where the command line was read, once at the end. */
 static int usage_error(struct ctl *ctl, const char *error) {
     fprintf(stderr, "Error: %s\n", error);
-    show_help(ctl, &ctl->path);
+    show_help(ctl, &ctl->path, true);
     fprintf(stderr, "\nError: %s\n", error);
     return EXIT_ERROR;
 }
@@ -57,11 +58,11 @@ static int run(struct ctl *ctl, const char *const *argv, size_t argc) {
     struct arguments arguments;
     switch (flags_parse(&ctl->flags, rest, rest_count, &arguments, &error)) {
     case FLAGS_BAD: return usage_error(ctl, buf_cstr(&error));
-    case FLAGS_HELP: show_help(ctl, &ctl->path); return EXIT_OK;
+    case FLAGS_HELP: show_help(ctl, &ctl->path, true); return EXIT_OK;
     case FLAGS_GOOD: break;
     }
     if (flags_bool(&ctl->flags, "help") || !command->run) {
-        show_help(ctl, &ctl->path);
+        show_help(ctl, &ctl->path, true);
         return EXIT_OK;
     }
     return command->run(ctl, command, &arguments);

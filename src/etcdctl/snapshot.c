@@ -27,9 +27,28 @@ struct download {
     const char *failure; /* why it was given up by us */
 };
 
+/* What upstream's client says beside its caller. */
+static void client_log(struct ctl *ctl, enum log_level level, const char *message, const char *error) {
+    struct log *log = log_named(ctl->log, "client");
+    if (level == LOG_ERROR_LEVEL)
+        log_error(log, message, LOG_STRING("error", error), LOG_STRING("stacktrace", "snapshot save"));
+    else if (level == LOG_WARN_LEVEL)
+        log_warn(log, message, LOG_STRING("error", error));
+    else
+        log_info(log, message);
+    log_free(log);
+}
+
+static void begin(struct download *self) {
+    if (self->begun) return;
+    self->begun = true;
+    client_log(self->ctl, LOG_INFO_LEVEL, "opened snapshot stream; downloading", NULL);
+    log_info(self->ctl->log, "fetching snapshot", LOG_STRING("endpoint", self->endpoint));
+}
+
 static int take_piece(void *context, struct etcd_bytes piece, uint64_t remaining_bytes, const char *version) {
     struct download *self = context;
-    self->begun = true;
+    begin(self);
     const uint8_t *at = piece.data;
     size_t left = piece.len;
     while (left > 0) {
@@ -46,31 +65,46 @@ static int take_piece(void *context, struct etcd_bytes piece, uint64_t remaining
     return 0;
 }
 
+/* The stream was not made, or broke. */
+noreturn static void fetch_failed(struct ctl *ctl, struct download *download, const struct etcd_error *error) {
+    unlink(download->part);
+    if (download->failure) ctl_fail(ctl, EXIT_INTERRUPTED, "%s", download->failure);
+    const char *text =
+        arena_printf(&ctl->arena, "rpc error: code = %s desc = %s", etcd_code_name(error->code), error->text);
+    if (error->code == ETCD_DEADLINE_EXCEEDED && !download->begun) {
+        client_log(ctl, LOG_ERROR_LEVEL, "streamer failed to create ClientStream", text);
+    } else {
+        begin(download);
+        client_log(ctl, LOG_WARN_LEVEL, "failed to receive from snapshot stream; closing", text);
+    }
+    ctl_fail_call(ctl, EXIT_INTERRUPTED, error);
+}
+
 static void fetch(struct ctl *ctl, struct etcd_client *client, struct download *download) {
     /* Without end, unless a time was asked for. */
     int64_t timeout_ns = flags_number(&ctl->flags, "command-timeout");
-    int64_t timeout_ms = timeout_ns > 1000000 ? timeout_ns / 1000000 : 1;
-    if (!flags_changed(&ctl->flags, "command-timeout")) timeout_ms = 0;
-    struct etcd_error error;
-    int code = etcd_snapshot(client, timeout_ms, take_piece, download, &error);
-    if (code == ETCD_OK) return;
-    unlink(download->part);
-    if (download->failure) ctl_fail(ctl, EXIT_INTERRUPTED, "%s", download->failure);
-    struct log *log = log_named(ctl->log, "client");
-    const char *text = arena_printf(&ctl->arena, "rpc error: code = %s desc = %s", etcd_code_name(code), error.text);
-    if (code == ETCD_DEADLINE_EXCEEDED && !download->begun)
-        log_error(log, "streamer failed to create ClientStream", LOG_STRING("error", text),
-                  LOG_STRING("stacktrace", "snapshot save"));
-    else
-        log_warn(log, "failed to receive from snapshot stream; closing", LOG_STRING("error", text));
-    log_free(log);
-    ctl_fail_call(ctl, EXIT_INTERRUPTED, &error);
+    bool limited = flags_changed(&ctl->flags, "command-timeout");
+    struct etcd_error error = {.code = ETCD_DEADLINE_EXCEEDED, .text = "context deadline exceeded"};
+    if (limited && timeout_ns < 1000000) fetch_failed(ctl, download, &error); /* less than the library counts in */
+    if (etcd_snapshot(client, limited ? timeout_ns / 1000000 : 0, take_piece, download, &error) != ETCD_OK)
+        fetch_failed(ctl, download, &error);
+    begin(download);
+    client_log(ctl, LOG_INFO_LEVEL, "completed snapshot read; closing", NULL);
 }
 
 static int64_t now_ns(void) {
     struct timespec now;
     clock_gettime(CLOCK_MONOTONIC, &now);
     return (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
+}
+
+/* How long ago that was, for humans: "now", "3 seconds ago". */
+static const char *ago(struct ctl *ctl, int64_t took_ns) {
+    long long seconds = took_ns / 1000000000;
+    if (seconds == 0) return "now";
+    long long number = seconds < 60 ? seconds : seconds < 3600 ? seconds / 60 : seconds / 3600;
+    const char *unit = seconds < 60 ? "second" : seconds < 3600 ? "minute" : "hour";
+    return arena_printf(&ctl->arena, "%lld %s%s ago", number, unit, number == 1 ? "" : "s");
 }
 
 /* The file ends with the SHA-256 of what is before it, which is whole sectors. */
@@ -95,7 +129,6 @@ RUN(run_snapshot_save) {
         ctl_fail(ctl, EXIT_INTERRUPTED, "could not open %s (open %s: %s)", download.part, download.part,
                  system_text(ctl, errno));
     log_info(ctl->log, "created temporary db file", LOG_STRING("path", download.part));
-    log_info(ctl->log, "fetching snapshot", LOG_STRING("endpoint", download.endpoint));
     fetch(ctl, client, &download);
     if (!has_checksum(download.size_bytes)) {
         unlink(download.part);
@@ -107,7 +140,7 @@ RUN(run_snapshot_save) {
     CLEANUP_BUF struct buf size = BUF_INIT;
     go_append_humanized_bytes(&size, download.size_bytes);
     log_info(ctl->log, "fetched snapshot", LOG_STRING("endpoint", download.endpoint),
-             LOG_STRING("size", buf_cstr(&size)), LOG_DURATION("took", now_ns() - begin_ns));
+             LOG_STRING("size", buf_cstr(&size)), LOG_STRING("took", ago(ctl, now_ns() - begin_ns)));
     if (rename(download.part, path) != 0)
         ctl_fail(ctl, EXIT_INTERRUPTED, "could not rename %s to %s (rename %s %s: %s)", download.part, path,
                  download.part, path, system_text(ctl, errno));

@@ -94,11 +94,14 @@ struct session {
     struct buf input;
 };
 
-static const struct watch_args *args_of(const struct session *self, int64_t number) {
-    static const struct watch_args none;
-    for (size_t i = 0; i < self->watchers.count; i++)
-        if (self->watchers.items[i].number == number) return &self->watchers.items[i].args;
-    return &none;
+/* A canceled watch is forgotten when it has been printed. */
+static void deliver(struct session *self, const struct etcd_watch_response *response) {
+    for (size_t i = 0; i < self->watchers.count; i++) {
+        /* The answer to "progress" is for every watch there is. */
+        if (response->watch != -1 && self->watchers.items[i].number != response->watch) continue;
+        print_response(self->ctl, &self->watchers.items[i].args, response);
+        if (response->canceled) self->watchers.items[i--] = self->watchers.items[--self->watchers.count];
+    }
 }
 
 static void take_line(struct session *self, struct slice line) {
@@ -136,7 +139,7 @@ static void print_responses(struct session *self) {
     struct etcd_error error;
     int code;
     while ((code = etcd_watch_next(self->stream, 0, &response, &error)) == ETCD_OK) {
-        print_response(self->ctl, args_of(self, response->watch), response);
+        deliver(self, response);
         etcd_free(response);
     }
     if (code == ETCD_DEADLINE_EXCEEDED) return;

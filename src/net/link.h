@@ -35,6 +35,8 @@ void net_link_touch(struct net_link *self);
 void net_link_close(struct net_link *self);
 /* The other end: "127.0.0.1:50123" or "@" for a unix socket. Lives as long as the link. */
 const char *net_link_peer(const struct net_link *self);
+/* Our end, in the same form; only of a link that is connected. */
+void net_link_local(const struct net_link *self, char *text, size_t size_bytes);
 
 /* Where to connect or listen: "host:port", "[::1]:port" or, with is_unix, a path (or etcd's unix://host:port, which is
  * a path too). */
