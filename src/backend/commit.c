@@ -23,15 +23,19 @@ static enum err delete_keys(struct bolt_bucket *to, const struct key_list *keys)
     return OK;
 }
 
+/* Deletes first: they are for keys in the file, and puts that are deleted here need not get there (a page of thousands
+ * of new keys is no place to delete from one by one). No revision is put again once it was deleted. */
 static enum err apply_keys(struct bolt_bucket *to, const struct buffer *buffer) {
     bolt_bucket_set_fill(to, KEY_FILL);
+    for (size_t i = 0; i < buffer->deletes.full_count; i++) TRY(delete_keys(to, buffer->deletes.full[i]));
+    TRY(delete_keys(to, &buffer->deletes.last));
+    bool has_deletes = !key_runs_is_empty(&buffer->deletes);
     for (size_t i = 0; i < buffer->puts.count; i++) {
         const struct key_entry *entry = key_list_at(&buffer->puts, i);
+        if (has_deletes && key_runs_contain(&buffer->deletes, key_entry_key(entry))) continue;
         TRY(bolt_put(to, key_entry_key(entry), slice_make(entry->value, entry->value_bytes)));
     }
-    /* No revision is put again once it was deleted, so deletes may come last. */
-    for (size_t i = 0; i < buffer->deletes.full_count; i++) TRY(delete_keys(to, buffer->deletes.full[i]));
-    return delete_keys(to, &buffer->deletes.last);
+    return OK;
 }
 
 static enum err apply_bucket(struct bolt_tx *tx, const struct buffer *buffer, enum backend_bucket bucket) {

@@ -1,8 +1,6 @@
 #include "base/check.h"
 #include "bolt/node.h"
 
-#define MAX_NESTED_BUCKETS 32 /* deeper ones are corrupt */
-
 void bucket__init(struct bolt_bucket *self, struct bolt_tx *tx, struct bolt_bucket *parent) {
     *self = (struct bolt_bucket){.tx = tx, .parent = parent, .fill = BOLT_DEFAULT_FILL};
     map_bytes_init(&self->opened, 0);

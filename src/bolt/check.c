@@ -4,8 +4,6 @@
 
 #include <inttypes.h>
 
-#define MAX_NESTED_BUCKETS 32
-
 /* A walk over everything that a transaction's meta leads to. */
 struct walk {
     struct bolt_tx *tx;

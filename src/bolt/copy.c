@@ -4,7 +4,6 @@
 #define COPY_FILL 0.9
 #define COPY_BATCH_ITEMS 10000
 #define COPY_BATCH_BYTES ((size_t)64 << 20)
-#define MAX_NESTED_BUCKETS 32
 
 /* ---- image ---- */
 

@@ -52,6 +52,9 @@ struct bolt {
     uint8_t *stage;            /* STAGE_BYTES, made when first needed */
 };
 
+/* Buckets in buckets; deeper ones are corrupt. */
+#define MAX_NESTED_BUCKETS 32
+
 /* Pages on their way to the file, collected to write neighbours together. */
 #define STAGE_BYTES ((size_t)1 << 20)
 struct staged_block {
@@ -69,8 +72,7 @@ struct bolt_bucket {
     struct block block; /* the root page or inline page as it is in the file; data NULL: nothing there yet */
     struct node *node;  /* the root when changed */
     double fill;
-    bool is_dirty;   /* something here or below was changed */
-    bool has_nested; /* a nested bucket was created here in this transaction */
+    bool is_dirty; /* something here or below was changed */
     struct map_bytes opened;
     struct bolt_bucket *first_opened, *last_opened, *next_opened; /* children in the order of opening */
     /* The leaf of the last put or delete and the keys that belong there, to spare the next one the search. */
