@@ -61,6 +61,7 @@ struct world {
     uint64_t seed;
     VEC(struct raft_message) network;
     bool (*drops)(struct world *world, const struct raft_message *message);
+    uint64_t cut; /* bit n: member n is on the other side of a cut network */
     struct prng prng;
     /* of all nodes: what was committed at each index */
     VEC(struct raft_entry) truth;
