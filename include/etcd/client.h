@@ -37,10 +37,11 @@
  * Callbacks run inside the functions that run the loop; they may start and cancel things, but not call a function that
  * waits, nor free the client.
  *
- * Endpoints. One connection, to one endpoint at a time. When it can't be made or breaks, the next endpoint is tried,
- * without end until the call's time is up. A request is sent again when that is safe: reads and other requests that
- * may be repeated when the server answers UNAVAILABLE or the connection breaks; writes (put, delete, txn, compact,
- * changes of members and users) only when it is certain that the server has not seen them.
+ * Endpoints. One connection, to one endpoint at a time. When it can't be made or breaks, or when the server says that
+ * it has no leader or says nothing at all, the next endpoint is tried, without end until the call's time is up. A
+ * request is sent again when that is safe: reads and other requests that may be repeated when the server answers
+ * UNAVAILABLE or the connection breaks; writes (put, delete, txn, compact, changes of members and users) only when it
+ * is certain that the server has not seen them.
  */
 #ifndef ETCD_CLIENT_H
 #define ETCD_CLIENT_H
@@ -110,7 +111,7 @@ struct etcd_bytes etcd_prefix_end(struct etcd_bytes prefix, void *out);
 
 struct etcd_client;
 
-/* One failed attempt of a call that is going to be tried again or has run out of time. */
+/* One failed attempt of a call, whether it is tried again or not. */
 struct etcd_attempt {
     const char *method;   /* "/etcdserverpb.KV/Range" */
     const char *endpoint; /* as given in the options; "" when none was connected */
@@ -167,8 +168,8 @@ const char *etcd_client_endpoint(const struct etcd_client *client);
 /* Our end of that connection, "127.0.0.1:50123" ("@" for a unix socket), or "". Returns `text`. */
 const char *etcd_client_local_address(const struct etcd_client *client, char *text, size_t size_bytes);
 
-/* Runs the client for `timeout_ms` (0: what is ready now; negative: until there is nothing left to wait for). Returns
- * early after etcd_client_stop. */
+/* Runs the client for `timeout_ms` (0: what is ready now; negative: until there is neither a call nor an open watch
+ * stream nor a renewal left). Returns early after etcd_client_stop. */
 void etcd_client_run(struct etcd_client *client, int64_t timeout_ms);
 /* From a callback: makes the etcd_client_run around it return. */
 void etcd_client_stop(struct etcd_client *client);

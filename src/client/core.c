@@ -27,6 +27,8 @@ struct client {
     struct list waiting;         /* rpcs without a connection, in order of their start */
     struct list active;          /* rpcs with a grpc call */
     struct list owned;
+    size_t holds;
+    int64_t last_received_ns;
     size_t fragile; /* how many of them are fragile */
     bool move_on;   /* leave this endpoint as soon as that costs nothing */
     int64_t dial_timeout_ns;
@@ -47,6 +49,7 @@ struct client_rpc {
     void *context;
     const char *path;
     int64_t deadline_ns;
+    int64_t attached_ns;
     struct env_timer deadline; /* while waiting; on the wire grpc/ keeps it */
     struct buf queued;         /* messages sent while waiting, one behind the other */
     VEC(size_t) queued_lens;
@@ -100,9 +103,16 @@ static void on_message(void *context, struct slice message) {
     if (rpc->handler != NULL) rpc->handler->on_message(rpc->context, message);
 }
 
+/* Nothing at all has come for half of the call's time. */
+static bool was_silent(const struct client_rpc *rpc) {
+    int64_t now_ns = env_now_ns(rpc->client->env);
+    return now_ns - rpc->client->last_received_ns >= (now_ns - rpc->attached_ns) / 2;
+}
+
 static void on_status(void *context, const struct grpc_status *status) {
     struct client_rpc *rpc = context;
     bool timed_out = status->code == GRPC_DEADLINE_EXCEEDED && !status->from_server;
+    if (timed_out && was_silent(rpc)) client_move_on(rpc->client);
     struct client_end end = {
         .code = status->code,
         .text = timed_out ? SLICE_LITERAL("context deadline exceeded") : status->text,
@@ -147,6 +157,7 @@ static bool attach(struct client_rpc *rpc) {
     rpc->call = grpc_client_start(client->grpc, &options);
     if (rpc->call == NULL) return false;
     env_timer_stop(client->env, &rpc->deadline);
+    rpc->attached_ns = env_now_ns(client->env);
     list_remove(&rpc->link);
     list_push_back(&client->active, &rpc->link);
     if (rpc->is_fragile) client->fragile++;
@@ -339,6 +350,7 @@ static void greeted(struct client *self) {
 
 void client_received(struct client *self, struct slice bytes) {
     CHECK(self->grpc != NULL);
+    self->last_received_ns = env_now_ns(self->env);
     grpc_client_receive(self->grpc, bytes);
     struct http_client *http = grpc_client_http(self->grpc);
     if (self->state == CLIENT_GREETING && http_client_is_ready(http)) greeted(self);
@@ -465,7 +477,15 @@ const char *client_current_endpoint(const struct client *self) {
 }
 
 bool client_is_busy(const struct client *self) {
-    return !list_is_empty(&self->waiting) || !list_is_empty(&self->active);
+    return self->holds > 0 || !list_is_empty(&self->owned) || !list_is_empty(&self->waiting) ||
+           !list_is_empty(&self->active);
+}
+
+void client_hold(struct client *self) { self->holds++; }
+
+void client_release(struct client *self) {
+    CHECK(self->holds > 0);
+    self->holds--;
 }
 
 void client_tell_failed_attempt(struct client *self, const char *path, unsigned attempt,

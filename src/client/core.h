@@ -11,6 +11,9 @@
  * every endpoint has failed ------- next endpoint; IDLE
  *      +--------------------------------- else -------------------------------------+
  *
+ * A connection is also left when a call's time runs out and nothing at all has come for half of it: the other side may
+ * have vanished without a word.
+ *
  * All on one thread. Callbacks never come from inside the function that starts or cancels something.
  */
 #ifndef CLIENT_CORE_H
@@ -64,8 +67,11 @@ const char *client_current_endpoint(const struct client *self);
 int64_t client_command_timeout_ns(const struct client *self);
 void client_set_command_timeout_ns(struct client *self, int64_t timeout_ns);
 int64_t client_dial_timeout_ns(const struct client *self);
-/* Calls waiting or running: something may still happen. */
+/* Something may still happen: there are calls, or somebody holds. */
 bool client_is_busy(const struct client *self);
+/* Makes the client busy until as many releases. */
+void client_hold(struct client *self);
+void client_release(struct client *self);
 /* Tells options.on_failed_attempt. */
 void client_tell_failed_attempt(struct client *self, const char *path, unsigned attempt,
                                 const struct etcd_error *error);
@@ -79,7 +85,7 @@ struct client_owned {
     struct list link;
     void (*drop)(struct client_owned *self); /* frees it, without a word to anybody */
 };
-/* list_remove(&owned->link) takes it out again. */
+/* Makes the client busy; list_remove(&owned->link) takes it out again. */
 void client_own(struct client *self, struct client_owned *owned);
 
 /* ---- one gRPC call over whatever connection comes ---- */

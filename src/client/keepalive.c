@@ -48,6 +48,7 @@ static void retire(struct etcd_keepalive *self) {
     env_timer_stop(env, &self->expiry_timer);
     list_remove(&self->link);
     list_init(&self->link);
+    client_release(renewals->client);
     if (map_u64_get(&renewals->by_lease, (uint64_t)self->lease_id) == self) {
         map_u64_remove(&renewals->by_lease, (uint64_t)self->lease_id);
         if (!list_is_empty(&self->same_lease))
@@ -170,6 +171,7 @@ struct etcd_keepalive *client_keepalive_open(struct client_renewals *renewals, i
     self->expiry_timer = (struct env_timer){.callback = on_expired, .context = self};
     list_init(&self->same_lease);
     list_push_back(&renewals->keepalives, &self->link);
+    client_hold(renewals->client);
     struct etcd_keepalive *other = map_u64_get(&renewals->by_lease, (uint64_t)lease_id);
     if (other != NULL)
         list_insert_after(&other->same_lease, &self->same_lease);

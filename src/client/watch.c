@@ -77,6 +77,7 @@ static bool deliver(struct etcd_watch_stream *self, struct etcd_watch_response *
 static void end_stream(struct etcd_watch_stream *self, const struct etcd_error *error) {
     self->ended = true;
     self->end = *error;
+    client_release(self->client);
     if (self->callback != NULL) self->callback(self->context, NULL, error);
 }
 
@@ -308,6 +309,7 @@ static void on_message(void *context, struct slice message) {
 struct etcd_watch_stream *client_watch_open(struct client *client, const struct etcd_watch_stream_options *options) {
     struct etcd_watch_stream *self = NEW(struct etcd_watch_stream);
     self->client = client;
+    client_hold(client);
     self->reopen = (struct env_timer){.callback = on_reopen, .context = self};
     if (options != NULL) {
         self->require_leader = options->require_leader;
@@ -385,6 +387,7 @@ bool client_watch_take(struct etcd_watch_stream *self, struct etcd_watch_respons
 void client_watch_close(struct etcd_watch_stream *self) {
     if (self == NULL) return;
     if (self->closed != NULL) *self->closed = true;
+    if (!self->ended) client_release(self->client);
     client_rpc_cancel(self->rpc);
     env_timer_stop(client_env(self->client), &self->reopen);
     LIST_FOREACH (link, &self->watches) watch_free(self, CONTAINER_OF(link, struct watch, link));

@@ -265,6 +265,38 @@ static void test_a_deadline_ends_a_call_under_way(void **state) {
     assert_int_equal(h.notes.count, 1);
 }
 
+static void test_a_server_that_says_nothing_is_left(void **state) {
+    harness_init(&h, 2);
+    struct outcome put = {0}, get = {0};
+    start_put(&put);
+    harness_run(&h);
+    harness_pass(&h, 6000 * MS);
+    assert_int_equal(put.error.code, ETCD_DEADLINE_EXCEEDED);
+    start_get(&get);
+    harness_run(&h);
+    assert_int_equal(harness_note(&h, 1)->endpoint, 1);
+    answer_get(harness_note(&h, 1));
+    client_response_free(get.response);
+}
+
+static void test_one_slow_call_is_no_reason_to_leave(void **state) {
+    harness_init(&h, 2);
+    struct outcome slow = {0}, quick = {0}, next = {0};
+    start_put(&slow);
+    harness_pass(&h, 4000 * MS);
+    start_put(&quick);
+    harness_run(&h);
+    answer_put(harness_note(&h, 1), 1);
+    client_response_free(quick.response);
+    harness_pass(&h, 2000 * MS);
+    assert_int_equal(slow.error.code, ETCD_DEADLINE_EXCEEDED);
+    start_put(&next);
+    harness_run(&h);
+    assert_int_equal(harness_note(&h, 2)->endpoint, 0);
+    answer_put(harness_note(&h, 2), 2);
+    client_response_free(next.response);
+}
+
 static void test_a_canceled_call_says_nothing_more(void **state) {
     harness_init(&h, 1);
     struct outcome outcome = {0};
@@ -504,6 +536,8 @@ int main(void) {
         TEST(test_a_write_is_not_repeated_when_the_server_is_unavailable),
         TEST(test_attempts_are_limited),
         TEST(test_a_deadline_ends_a_call_under_way),
+        TEST(test_a_server_that_says_nothing_is_left),
+        TEST(test_one_slow_call_is_no_reason_to_leave),
         TEST(test_a_canceled_call_says_nothing_more),
         TEST(test_stopping_servers_are_left),
         TEST(test_every_failed_attempt_is_told),
