@@ -10,7 +10,7 @@
 
 What failed is told as it happens, and once more before the last line.
 """
-import argparse, glob, os, re, subprocess, sys, time
+import argparse, glob, os, re, shlex, subprocess, sys, time
 import xml.etree.ElementTree as xml
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
@@ -101,7 +101,7 @@ def programs(count, level):
 
 def level_golden(count):
     with open(os.path.join(ROOT, GOLDEN_KINDS)) as f:
-        plays = [x.split("#")[0].split() for x in f if x.split("#")[0].strip()]
+        plays = [shlex.split(x, comments=True) for x in f if shlex.split(x, comments=True)]
     if not plays or not programs(count, "golden"):
         return
     for what in plays:
