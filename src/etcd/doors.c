@@ -32,9 +32,7 @@ struct doors {
     size_t count;
     size_t max_connections; /* of one door */
 
-    size_t closing; /* of this step of doors_close */
-    bool clients_are_closed;
-    int64_t grace_ns;
+    size_t closing; /* doors whose end is awaited */
     void (*closed)(void *context);
     void *context;
 };
@@ -260,43 +258,34 @@ enum err doors_open_metrics(struct doors *self, struct errmsg *message) {
 
 /* ---- closing ---- */
 
-static void close_some(struct doors *self);
-
 static void door_closed(void *context) {
     struct doors *self = context;
-    if (--self->closing == 0) close_some(self);
+    if (--self->closing == 0) self->closed(self->context);
 }
 
-/* The clients' doors, then the peers'. */
-static void close_some(struct doors *self) {
-    for (;;) {
-        bool peers = self->clients_are_closed;
-        self->closing = 1; /* so that a door that is gone at once does not end the step */
-        size_t found = 0;
-        for (size_t i = 0; i < self->count; i++) {
-            struct door *door = self->items[i];
-            if ((door->role == ROLE_PEER) != peers || door->listener == NULL) continue;
-            if (peers) log_info(self->log, "stopping serving peer traffic", LOG_STRING("address", door->address));
-            struct net_listener *listener = door->listener;
-            door->listener = NULL;
-            self->closing++;
-            found++;
-            net_listener_shutdown(listener, peers ? 0 : self->grace_ns, door_closed, self);
-        }
-        self->closing--;
-        if (found > 0 && self->closing > 0) return;
-        if (peers) break;
-        self->clients_are_closed = true;
+static void close_doors(struct doors *self, bool peers, int64_t grace_ns) {
+    self->closing = 1; /* so that doors that are gone at once do not end it early */
+    for (size_t i = 0; i < self->count; i++) {
+        struct door *door = self->items[i];
+        if ((door->role == ROLE_PEER) != peers || door->listener == NULL) continue;
+        if (peers) log_info(self->log, "stopping serving peer traffic", LOG_STRING("address", door->address));
+        struct net_listener *listener = door->listener;
+        door->listener = NULL;
+        self->closing++;
+        net_listener_shutdown(listener, grace_ns, door_closed, self);
+        if (peers) log_info(self->log, "stopped serving peer traffic", LOG_STRING("address", door->address));
     }
-    for (size_t i = 0; i < self->count; i++)
-        if (self->items[i]->role == ROLE_PEER)
-            log_info(self->log, "stopped serving peer traffic", LOG_STRING("address", self->items[i]->address));
-    self->closed(self->context);
+    door_closed(self);
 }
 
-void doors_close(struct doors *self, int64_t grace_ns, void (*closed)(void *context), void *context) {
-    self->grace_ns = grace_ns;
+void doors_close_clients(struct doors *self, int64_t grace_ns, void (*closed)(void *context), void *context) {
     self->closed = closed;
     self->context = context;
-    close_some(self);
+    close_doors(self, false, grace_ns);
+}
+
+void doors_close_peers(struct doors *self, void (*closed)(void *context), void *context) {
+    self->closed = closed;
+    self->context = context;
+    close_doors(self, true, 0);
 }

@@ -15,7 +15,7 @@ struct doors;
 
 /* Nothing is bound yet. The options must outlive it. */
 struct doors *doors_new(struct net_loop *loop, struct env *env, const struct options *options);
-/* After doors_close, or when nothing was ever accepted. NULL is allowed. */
+/* After both have closed, or when nothing was ever accepted. NULL is allowed. */
 void doors_free(struct doors *self);
 
 /* Each tells its lines of log and binds. Errors in etcd's words. */
@@ -28,8 +28,10 @@ void doors_open_peers(struct doors *self);
 void doors_open_clients(struct doors *self);
 enum err doors_open_metrics(struct doors *self, struct errmsg *message) MUST_USE;
 
-/* No new connections; the open ones end when their requests have, or after grace_ns. `closed` comes once, in a later
- * turn, when the last is gone. First the clients', then the others'. */
-void doors_close(struct doors *self, int64_t grace_ns, void (*closed)(void *context), void *context);
+/* The clients' doors and that for metrics: no new connections; the open ones end when their requests have, or after
+ * grace_ns. `closed` comes once, when the last is gone. */
+void doors_close_clients(struct doors *self, int64_t grace_ns, void (*closed)(void *context), void *context);
+/* The same for the others', without grace. */
+void doors_close_peers(struct doors *self, void (*closed)(void *context), void *context);
 
 #endif

@@ -27,16 +27,19 @@ void help_flags(struct buf *out) {
     buf_append_cstr(out, "\nEach flag can be given as a variable instead: --data-dir as ETCD_DATA_DIR.\n");
 }
 
-void help_version(struct buf *out) {
+const char *help_architecture(void) {
 #if defined(__x86_64__)
-    const char *architecture = "amd64";
+    return "amd64";
 #elif defined(__aarch64__)
-    const char *architecture = "arm64";
+    return "arm64";
 #else
-    const char *architecture = "unknown";
+    return "unknown";
 #endif
-    /* Scripts look for these four lines; there is no Go, so the compiler stands in its place. */
+}
+
+/* Scripts look for these four lines; there is no Go, so the compiler stands in its place. */
+void help_version(struct buf *out) {
     buf_printf(out,
-               "etcd Version: %s\nGit SHA: Not provided (etcd-c)\nGo Version: none (C, %s)\nGo OS/Arch: linux/%s\n",
-               SERVER_VERSION, __VERSION__, architecture);
+               "etcd Version: %s\nGit SHA: Not provided (etcd-c)\nGo Version: none (C, gcc %s)\nGo OS/Arch: linux/%s\n",
+               SERVER_VERSION, __VERSION__, help_architecture());
 }

@@ -9,6 +9,7 @@
 #include "net/datagram.h"
 #include "net/loop.h"
 #include "os/os.h"
+#include "server/compactor.h"
 #include "server/server.h"
 
 #include <signal.h>
@@ -35,6 +36,8 @@ struct member {
     struct doors *doors;
     struct server *server;
     struct api *api;
+    struct compactor *compactor; /* NULL: off */
+    int64_t retention;           /* for it: nanoseconds or revisions */
     int signal_number; /* 0 until one came */
 };
 
@@ -92,11 +95,11 @@ static void tell_configuration(struct member *self, bool has_data, int64_t reten
     log_info(
         self->log, "starting an etcd server", LOG_STRING("etcd-version", SERVER_VERSION),
         LOG_STRING("git-sha", "Not provided (etcd-c)"), LOG_STRING("go-version", "none (C)"),
-        LOG_STRING("go-os", "linux"), LOG_STRING("go-arch", sizeof(void *) == 8 ? "64 bits" : "32 bits"),
-        LOG_INT("max-cpu-set", processors), LOG_INT("max-cpu-available", processors),
-        LOG_BOOL("member-initialized", has_data), LOG_STRING("name", o->name), LOG_STRING("data-dir", o->data_dir),
-        LOG_STRING("wal-dir", o->wal_dir), LOG_STRING("wal-dir-dedicated", o->wal_dir),
-        LOG_STRING("member-dir", buf_cstr(&member_dir)), LOG_BOOL("force-new-cluster", o->force_new_cluster),
+        LOG_STRING("go-os", "linux"), LOG_STRING("go-arch", help_architecture()), LOG_INT("max-cpu-set", processors),
+        LOG_INT("max-cpu-available", processors), LOG_BOOL("member-initialized", has_data), LOG_STRING("name", o->name),
+        LOG_STRING("data-dir", o->data_dir), LOG_STRING("wal-dir", o->wal_dir),
+        LOG_STRING("wal-dir-dedicated", o->wal_dir), LOG_STRING("member-dir", buf_cstr(&member_dir)),
+        LOG_BOOL("force-new-cluster", o->force_new_cluster),
         LOG_DURATION("heartbeat-interval", (int64_t)o->heartbeat_interval_ms * MS_NS),
         LOG_DURATION("election-timeout", (int64_t)o->election_timeout_ms * MS_NS),
         LOG_BOOL("initial-election-tick-advance", o->initial_election_tick_advance),
@@ -192,11 +195,16 @@ static void tell_service_manager(struct member *self) {
     log_info(self->log, "successfully notified init daemon");
 }
 
-static void stopped(void *context) { net_loop_stop(((struct member *)context)->loop); }
+static void peers_are_gone(void *context) { net_loop_stop(((struct member *)context)->loop); }
 
-static void doors_are_closed(void *context) {
+static void server_is_stopped(void *context) {
     struct member *self = context;
-    server_stop(self->server, stopped, self);
+    doors_close_peers(self->doors, peers_are_gone, self);
+}
+
+static void clients_are_gone(void *context) {
+    struct member *self = context;
+    server_stop(self->server, server_is_stopped, self);
 }
 
 static void on_signal(void *context, int signal_number) {
@@ -207,7 +215,7 @@ static void on_signal(void *context, int signal_number) {
              LOG_STRING("signal", signal_number == SIGINT ? "interrupt" : "terminated"));
     tell_end(self, "closing etcd server");
     api_stop(self->api);
-    doors_close(self->doors, STOP_GRACE_NS, doors_are_closed, self);
+    doors_close_clients(self->doors, STOP_GRACE_NS, clients_are_gone, self);
 }
 
 static void ready(void *context) {
@@ -312,10 +320,9 @@ static enum err check_join(const struct options *o, struct errmsg *message) {
 
 static enum err start_server(struct member *self, bool has_data, struct errmsg *message) {
     const struct options *o = self->options;
-    int64_t retention_ns;
     if (!has_data) TRY(check_cluster(o, message));
-    TRY(options_retention(o, &retention_ns, message));
-    tell_configuration(self, has_data, retention_ns);
+    TRY(options_retention(o, &self->retention, message));
+    tell_configuration(self, has_data, self->retention);
     warn_of_request_size(self);
     TRY(datadir_prepare(self->env, o, message));
     check_quota(self);
@@ -340,6 +347,7 @@ static void open_services(struct member *self) {
     };
     self->api = api_new(&options);
     doors_set_api(self->doors, self->api);
+    log_info(self->log, "grpc service status changed", LOG_STRING("service", ""), LOG_STRING("status", "SERVING"));
 }
 
 static enum err start(struct member *self, bool has_data, struct errmsg *message) {
@@ -353,6 +361,11 @@ static enum err start(struct member *self, bool has_data, struct errmsg *message
     TRY(start_server(self, has_data, message));
     open_services(self);
     server_start(self->server);
+    if (self->retention > 0)
+        self->compactor = compactor_new(
+            self->server,
+            strcmp(self->options->auto_compaction_mode, "revision") == 0 ? COMPACTOR_REVISION : COMPACTOR_PERIODIC,
+            self->retention);
     doors_open_peers(self->doors);
     TRY(doors_open_metrics(self->doors, message));
     tell_serving(self);
@@ -374,6 +387,7 @@ int member_run(struct member *self) {
 }
 
 void member_free(struct member *self) {
+    compactor_free(self->compactor);
     server_close(self->server);
     api_free(self->api);
     doors_free(self->doors);

@@ -4,7 +4,7 @@
  *
  *     member_start: bind -> open the server -> services -> start -> peers' doors open
  *     ready hook:   clients' doors open, service manager told, signals caught
- *     a signal:     services end their streams -> doors close -> server stops -> member_run returns
+ *     a signal:     streams end -> clients' doors close -> server stops -> peers' doors close -> member_run returns
  *
  * Until it is ready a signal ends the process at once, which is as safe as any crash.
  */

@@ -243,5 +243,7 @@ enum err options_retention(const struct options *self, int64_t *ret_retention, s
 void help_usage(struct buf *out);
 void help_flags(struct buf *out);
 void help_version(struct buf *out);
+/* As Go calls it: "amd64". */
+const char *help_architecture(void);
 
 #endif
