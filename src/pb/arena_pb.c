@@ -268,17 +268,3 @@ void *pb_unpack_borrowed(const ProtobufCMessageDescriptor *type, struct slice by
 void *pb_unpack(const ProtobufCMessageDescriptor *type, struct slice bytes, struct arena *arena) {
     return pb_unpack_borrowed(type, arena_copy(arena, bytes), arena);
 }
-
-size_t pb_packed_size(const void *message) { return protobuf_c_message_get_packed_size(message); }
-
-void pb_pack(const void *message, struct buf *out) {
-    uint8_t *at = buf_extend(out, pb_packed_size(message));
-    protobuf_c_message_pack(message, at);
-}
-
-struct slice pb_pack_arena(const void *message, struct arena *arena) {
-    size_t size_bytes = pb_packed_size(message);
-    uint8_t *at = arena_alloc(arena, size_bytes);
-    protobuf_c_message_pack(message, at);
-    return slice_make(at, size_bytes);
-}

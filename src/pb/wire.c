@@ -4,7 +4,7 @@ static void fail(struct pb_reader *self, enum err error) {
     if (self->error == OK) self->error = err_set(self->message, error, "%s", err_text(error));
 }
 
-uint64_t pb_read_varint(struct pb_reader *self) {
+uint64_t pb__read_long_varint(struct pb_reader *self) {
     uint64_t value;
     if (self->error != OK) return 0;
     size_t taken = varint_load(self->at, self->end, &value);

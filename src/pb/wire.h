@@ -73,6 +73,14 @@ static inline struct pb_reader pb_reader_make(struct slice bytes, const char *ty
         .at = bytes.data, .end = bytes.data + bytes.len, .type_name = type_name, .message = message};
 }
 
+uint64_t pb__read_long_varint(struct pb_reader *self);
+
+/* A bare varint, without a tag; 0 after an error. Most are one byte. */
+static inline uint64_t pb_read_varint(struct pb_reader *self) {
+    if (self->at < self->end && *self->at < 0x80 && self->error == OK) return *self->at++;
+    return pb__read_long_varint(self);
+}
+
 /* Reads the next tag; false at the end and after an error. */
 bool pb_read_field(struct pb_reader *self);
 /* The value of the field at hand, of this wire type or it is an error; 0 or SLICE_NONE then. A bytes value is never
@@ -82,8 +90,6 @@ static inline uint32_t pb_read_u32(struct pb_reader *self, const char *name) {
     return (uint32_t)pb_read_u64(self, name);
 }
 struct slice pb_read_bytes(struct pb_reader *self, const char *name);
-/* A bare varint, without a tag. */
-uint64_t pb_read_varint(struct pb_reader *self);
 /* Over the value of a field that nobody knows, whole groups included. */
 void pb_skip_field(struct pb_reader *self);
 
