@@ -108,18 +108,25 @@ static size_t stem_length(const char *path) {
     return dot != NULL ? (size_t)(dot - path) : strlen(path);
 }
 
+/* The present time, or the first millisecond after it that no file is named after. */
 static void backup_name(const struct rotation *self, struct buf *out) {
     struct timespec now;
     clock_gettime(CLOCK_REALTIME, &now);
-    struct tm parts;
-    if (self->config.local_time)
-        localtime_r(&now.tv_sec, &parts);
-    else
-        gmtime_r(&now.tv_sec, &parts);
-    char stamp[32];
-    strftime(stamp, sizeof stamp, "%Y-%m-%dT%H-%M-%S", &parts);
     size_t stem = stem_length(self->path);
-    buf_printf(out, "%.*s-%s.%03d%s", (int)stem, self->path, stamp, (int)(now.tv_nsec / 1000000), self->path + stem);
+    int64_t now_ms = (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
+    for (;; now_ms++) {
+        time_t seconds = (time_t)(now_ms / 1000);
+        struct tm parts;
+        if (self->config.local_time)
+            localtime_r(&seconds, &parts);
+        else
+            gmtime_r(&seconds, &parts);
+        char stamp[32];
+        strftime(stamp, sizeof stamp, "%Y-%m-%dT%H-%M-%S", &parts);
+        buf_clear(out);
+        buf_printf(out, "%.*s-%s.%03d%s", (int)stem, self->path, stamp, (int)(now_ms % 1000), self->path + stem);
+        if (access(buf_cstr(out), F_OK) != 0) return;
+    }
 }
 
 /* Leaves the plain file when anything goes wrong. */
