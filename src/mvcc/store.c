@@ -176,8 +176,8 @@ static void set_defaults(struct store_options *options) {
     if (options->compaction_batch_limit <= 0) options->compaction_batch_limit = 1000;
     if (options->compaction_sleep_ns <= 0) options->compaction_sleep_ns = 10 * 1000000;
     if (options->compaction_slice_keys == 0) options->compaction_slice_keys = 2000;
-    if (options->watch_ring_events == 0) options->watch_ring_events = 8192;
-    if (options->watch_ring_bytes == 0) options->watch_ring_bytes = (size_t)8 << 20;
+    if (options->watch_ring_events == 0) options->watch_ring_events = 4096;
+    if (options->watch_ring_bytes == 0) options->watch_ring_bytes = (size_t)4 << 20;
 }
 
 static void free_store(struct store *self) {

@@ -39,8 +39,8 @@ struct store_options {
     int compaction_batch_limit;   /* revisions deleted before a pause; 0 = 1000 */
     int64_t compaction_sleep_ns;  /* the pause; 0 = 10 ms */
     size_t compaction_slice_keys; /* keys looked at in one turn; 0 = 2000 */
-    size_t watch_ring_events;     /* recently applied events kept in memory; 0 = 8192 */
-    size_t watch_ring_bytes;      /* and their bytes; 0 = 8 MiB */
+    size_t watch_ring_events;     /* recently applied events kept in memory; 0 = 4096 */
+    size_t watch_ring_bytes;      /* and their bytes; 0 = 4 MiB */
     bool skip_compaction_hash;    /* true: no hash is made during compactions */
 };
 

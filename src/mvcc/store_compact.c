@@ -15,7 +15,7 @@
 #include <stdlib.h>
 
 /* Deletions handed to the backend in one turn. */
-#define SLICE_DROPS 256
+#define SLICE_DROPS 128
 /* A compaction that is held back looks again after this. */
 #define HELD_BACK_NS 1000000
 

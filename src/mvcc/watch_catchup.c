@@ -10,7 +10,7 @@
 #include "mvcc/watch_private.h"
 
 #define SCAN_MAX_WATCHERS 512
-#define SCAN_SLICE_PAIRS 1000
+#define SCAN_SLICE_PAIRS 500
 #define SCAN_PENDING_BYTES ((size_t)4 << 20)
 /* Ring events looked at, and watchers moved, in one turn. */
 #define RING_SLICE_EVENTS 16384
