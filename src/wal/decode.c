@@ -1,5 +1,6 @@
 #include "base/bytes.h"
 #include "base/crc32c.h"
+#include "base/mem.h"
 #include "wal/frame.h"
 
 #include <inttypes.h>
@@ -28,30 +29,40 @@ static void go_to_next_source(struct wal_decoder *self) {
     self->next_offset = 0;
 }
 
+/* Memory for a window that nobody reads any more: the old one, unless entries hold it. */
+static struct shared *make_window(struct wal_decoder *self, size_t size_bytes) {
+    if (self->window != NULL && size_bytes <= self->window_capacity && atomic_load(&self->window->references) == 1)
+        return TAKE(self->window);
+    self->window_capacity = size_bytes;
+    return shared_new(size_bytes);
+}
+
+/* A window from `offset` on, which begins with the bytes `left` of the old one. */
+static enum err refill(struct wal_decoder *self, int64_t offset, size_t wanted_bytes, struct slice left) {
+    size_t left_in_file = offset < self->source_size ? (size_t)(self->source_size - offset) : 0;
+    size_t size_bytes = wanted_bytes > WINDOW_BYTES ? wanted_bytes : WINDOW_BYTES;
+    if (size_bytes > left_in_file) size_bytes = left_in_file;
+    struct shared *window = make_window(self, size_bytes);
+    size_t read_bytes = 0;
+    if (left.len > 0) memmove(window->bytes, left.data, left.len);
+    shared_unref(self->window);
+    self->window = window;
+    self->window_offset = offset;
+    enum err error = env_pread(current(self)->file, window->bytes + left.len, size_bytes - left.len,
+                               offset + (int64_t)left.len, &read_bytes);
+    window->size_bytes = (uint32_t)(left.len + read_bytes);
+    return error;
+}
+
 /* The bytes of the segment from `offset` on, as many as the window has: at least `wanted_bytes` unless the file ends.
- * A window is filled once and never written again, since entries may hold it. */
+ * Bytes that an entry may hold are never written again. */
 static enum err look_at(struct wal_decoder *self, int64_t offset, size_t wanted_bytes, struct slice *ret_bytes) {
     struct slice seen = shared_slice(self->window);
     int64_t skip = offset - self->window_offset;
     struct slice left = self->window != NULL && skip <= (int64_t)seen.len ? slice_from(seen, (size_t)skip) : SLICE_NONE;
     if (left.len < wanted_bytes) {
-        size_t left_in_file = offset < self->source_size ? (size_t)(self->source_size - offset) : 0;
-        size_t size_bytes = wanted_bytes > WINDOW_BYTES ? wanted_bytes : WINDOW_BYTES;
-        if (size_bytes > left_in_file) size_bytes = left_in_file;
-        struct shared *window = shared_new(size_bytes);
-        size_t read_bytes = 0;
-        if (left.len > 0) memcpy(window->bytes, left.data, left.len);
-        enum err error = env_pread(current(self)->file, window->bytes + left.len, size_bytes - left.len,
-                                   offset + (int64_t)left.len, &read_bytes);
-        if (error != OK) {
-            shared_unref(window);
-            return error;
-        }
-        window->size_bytes = (uint32_t)(left.len + read_bytes);
-        shared_unref(self->window);
-        self->window = window;
-        self->window_offset = offset;
-        left = shared_slice(window);
+        TRY(refill(self, offset, wanted_bytes, left));
+        left = shared_slice(self->window);
     }
     *ret_bytes = left;
     return OK;

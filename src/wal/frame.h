@@ -49,6 +49,7 @@ struct wal_decoder {
     size_t source_at;
     int64_t source_size; /* -1: not asked yet */
     struct shared *window;
+    size_t window_capacity;
     int64_t window_offset; /* in the segment */
     int64_t next_offset;   /* behind the last good record of the segment at hand */
     uint32_t crc;          /* running */

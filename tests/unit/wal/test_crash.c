@@ -122,7 +122,7 @@ struct sample {
 };
 
 static void sample_save(struct sample *sample, struct wal *wal, size_t entry_count, size_t size_bytes) {
-    struct raft_entry entries[8];
+    struct raft_entry entries[8] = {0};
     uint64_t first = sample->count > 0 ? sample->last[sample->count - 1] + 1 : 1;
     for (size_t i = 0; i < entry_count; i++) entries[i] = make_entry(2, first + i, size_bytes);
     struct wal_io io;
