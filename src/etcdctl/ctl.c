@@ -89,7 +89,7 @@ void ctl_printed(struct ctl *self, bool good) {
 }
 
 void ctl_print(struct ctl *self, const struct view *view, const void *message, const void *context) {
-    ctl_printed(self, print_message(&self->printer, view, message, context, &self->failure));
+    ctl_printed(self, print_answer(&self->printer, view, message, context, &self->failure));
 }
 
 /* ---- input ---- */

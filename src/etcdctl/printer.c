@@ -28,8 +28,8 @@ static bool unsupported(const struct printer *self, struct failure *failure) {
     return failure_set(failure, EXIT_BAD_FEATURE, "%s not supported as output format", format_names[self->format]);
 }
 
-bool print_message(const struct printer *self, const struct view *view, const void *message, const void *context,
-                   struct failure *failure) {
+bool print_answer(const struct printer *self, const struct view *view, const void *message, const void *context,
+                  struct failure *failure) {
     switch (self->format) {
     case OUTPUT_JSON:
         go_json_append_message(self->out, message);
@@ -137,7 +137,7 @@ bool print_members(const struct printer *self, const Etcdserverpb__MemberListRes
         members_hex_json(self->out, response);
         return true;
     }
-    if (self->format != OUTPUT_TABLE) return print_message(self, &view, response, NULL, failure);
+    if (self->format != OUTPUT_TABLE) return print_answer(self, &view, response, NULL, failure);
     static const char *const header[MEMBER_COLUMNS] = {"ID",         "STATUS",       "NAME",
                                                        "PEER ADDRS", "CLIENT ADDRS", "IS LEARNER"};
     struct arena arena;

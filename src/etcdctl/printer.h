@@ -46,8 +46,8 @@ extern const struct view view_done; /* context: the whole text of the simple for
 
 /* Prints any message; false (EXIT_BAD_FEATURE) when the format does not exist for it. The context of member views is
  * uint64_t[1], the ID meant. */
-bool print_message(const struct printer *self, const struct view *view, const void *message, const void *context,
-                   struct failure *failure);
+bool print_answer(const struct printer *self, const struct view *view, const void *message, const void *context,
+                  struct failure *failure);
 
 /* What is not printed as its message is. All return false as above. */
 bool print_members(const struct printer *self, const Etcdserverpb__MemberListResponse *response,
