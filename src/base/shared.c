@@ -19,7 +19,7 @@ struct shared *shared_copy(struct slice bytes) {
 
 void shared_unref(struct shared *self) {
     if (self == NULL) return;
-    if (atomic_fetch_sub_explicit(&self->references, 1, memory_order_release) != 1) return;
-    atomic_thread_fence(memory_order_acquire);
+    /* Not release and a fence: thread sanitizers do not see fences. */
+    if (atomic_fetch_sub_explicit(&self->references, 1, memory_order_acq_rel) != 1) return;
     mem_free(self);
 }
