@@ -118,6 +118,8 @@ static size_t take(struct grpc_call *call, struct slice bytes) {
     size_t missing = call->message_bytes - call->partial.len;
     if (bytes.len < missing) {
         buf_append_slice(&call->partial, bytes);
+        if (!http_request_set_kept(call->request, call->partial.len))
+            fail(call, GRPC_RESOURCE_EXHAUSTED, "grpc: too many unfinished messages on one connection");
         return used + bytes.len;
     }
     call->prefix_len = 0;
@@ -127,6 +129,7 @@ static size_t take(struct grpc_call *call, struct slice bytes) {
         buf_append(&call->partial, bytes.data, missing);
         struct slice whole = buf_slice(&call->partial);
         call->partial.len = 0; /* a unary call keeps the memory until its end */
+        http_request_set_kept(call->request, 0);
         deliver(call, whole, true);
     }
     return used + missing;

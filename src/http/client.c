@@ -353,6 +353,8 @@ static nghttp2_session *session_new(struct http_client *self) {
     nghttp2_session_callbacks_set_on_stream_close_callback(callbacks, on_stream_close);
     nghttp2_session_callbacks_set_send_data_callback(callbacks, send_data);
     nghttp2_option_set_no_auto_window_update(option, 1);
+    /* grpc-go sends "unknown service " with nothing behind the blank. */
+    nghttp2_option_set_no_rfc9113_leading_and_trailing_ws_validation(option, 1);
     nghttp2_session *session;
     CHECK(nghttp2_session_client_new2(&session, callbacks, self, option) == 0);
     nghttp2_session_callbacks_del(callbacks);

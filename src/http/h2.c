@@ -284,6 +284,7 @@ void h2__server_init(struct http_server *server) {
     CHECK(nghttp2_option_new(&server->h2_option) == 0);
     nghttp2_option_set_no_auto_window_update(server->h2_option, 1);
     nghttp2_option_set_no_closed_streams(server->h2_option, 1);
+    nghttp2_option_set_no_rfc9113_leading_and_trailing_ws_validation(server->h2_option, 1); /* nor does Go */
     nghttp2_option_set_max_outbound_ack(server->h2_option, HTTP_CONTROL_QUEUE_MAX);
     nghttp2_option_set_stream_reset_rate_limit(server->h2_option, HTTP_RESET_BURST, HTTP_RESET_PER_SECOND);
 }

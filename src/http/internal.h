@@ -74,6 +74,7 @@ struct http_stream {
     size_t reply_header_count;
     size_t trailer_count;
     size_t unconsumed_bytes; /* body given to the handler and not given back */
+    size_t kept_bytes;       /* http_request_set_kept */
     size_t unreturned_bytes; /* given back, but the sender's window is not yet told */
     uint32_t abort_code;
     int32_t id;
@@ -113,6 +114,7 @@ struct http_conn {
     struct list dirty; /* streams whose reply moved since the last produce */
     size_t stream_count;
     size_t queued_bytes; /* in the streams' queues */
+    size_t kept_bytes;   /* by handlers */
     enum http__protocol protocol;
     bool is_tls;
     bool is_flush_wanted; /* want_flush was called since the last produce */

@@ -175,6 +175,7 @@ void http__stream_detach(struct http_stream *self) {
     list_remove(&self->dirty_link);
     conn->stream_count--;
     conn->queued_bytes -= self->queue.size_bytes;
+    conn->kept_bytes -= self->kept_bytes;
     self->conn = NULL;
     if (handler_is_done(self)) {
         self->request.is_cancelled = true;
@@ -321,6 +322,14 @@ void http_request_consume(struct http_request *request, size_t size_bytes) {
         h2__consume(self, size_bytes);
     else
         h1__consume(self, size_bytes);
+}
+
+bool http_request_set_kept(struct http_request *request, size_t size_bytes) {
+    struct http_stream *self = stream_of(request);
+    if (self->conn == NULL) return true;
+    self->conn->kept_bytes += size_bytes - self->kept_bytes;
+    self->kept_bytes = size_bytes;
+    return self->conn->kept_bytes <= HTTP_CONN_KEPT_MAX;
 }
 
 /* The headers as nghttp2 wants them, behind `spare` unset ones. */

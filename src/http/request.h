@@ -82,6 +82,11 @@ struct slice http_request_query(const struct http_request *request);
 /* Gives `size_bytes` of body back, so that the sender may send as much again. */
 void http_request_consume(struct http_request *request, size_t size_bytes);
 
+/* Tells the connection that the handler keeps so many bytes of unfinished input for this request (the newest figure
+ * counts). False: the requests of this connection together keep more than HTTP_CONN_KEPT_MAX; give up on this one. */
+bool http_request_set_kept(struct http_request *request, size_t size_bytes);
+#define HTTP_CONN_KEPT_MAX (64 * 1024 * 1024)
+
 /* ---- answering ---- */
 
 /* Bytes handed over by reference: `release` is called exactly once, when they have been copied to the wire or dropped.

@@ -10,10 +10,14 @@
 struct fake_env {
     struct env env;
     int64_t now_ns;
+    int64_t tick_ns;    /* the clock moves by this with each look at it */
     struct heap timers; /* by the time they fall due */
 };
 
-static inline int64_t fake_now(struct env *env) { return ((struct fake_env *)env)->now_ns; }
+static inline int64_t fake_now(struct env *env) {
+    struct fake_env *self = (struct fake_env *)env;
+    return self->now_ns += self->tick_ns;
+}
 static inline int64_t fake_wall(struct env *env) { return INT64_C(1795223385000000000); /* Sat, 21 Nov 2026 */ }
 
 static inline void fake_timer_stop(struct env *env, struct env_timer *timer) {
@@ -32,6 +36,7 @@ static inline void fake_env_init(struct fake_env *self) {
     self->env.ops = &ops;
     self->env.log = NULL;
     self->now_ns = INT64_C(1000000000000);
+    self->tick_ns = 0;
     heap_init(&self->timers);
 }
 

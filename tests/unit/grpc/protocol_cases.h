@@ -1,0 +1,278 @@
+/* protocol_cases.h - single requests to a real etcd 3.5.33 and what grpc-go answered; made from the recordings
+ * (golden/grpc/protocol.jsonl). Headers of the answer are sorted by name; a request without answer has none. */
+#ifndef TESTS_PROTOCOL_CASES_H
+#define TESTS_PROTOCOL_CASES_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+struct protocol_case {
+    const char *name;
+    const char *path;
+    const char *method;
+    const char *headers; /* "name: value\n" */
+    size_t header_count;
+    const char *body; /* with the frames' prefixes */
+    size_t body_bytes;
+    bool ends_with_headers; /* END_STREAM on the HEADERS frame */
+    size_t big;             /* instead of the body a PutRequest{key "big", value of so many bytes} */
+    const char *answer;     /* status and headers */
+    const char *trailers;
+    int message_flag; /* of the first message; -1: none */
+};
+
+static const struct protocol_case protocol_cases[] = {
+    {"content-type: application/grpc te: trailers", "/etcdserverpb.KV/Range", "POST",
+     "content-type: application/grpc\nte: trailers\n", 2, "\000\000\000\000\005\n\003foo", 10, false, 0,
+     "status: 200\ncontent-type: application/grpc\n", "grpc-status: 0\ngrpc-message: \n", 0},
+    {"unknown method", "/etcdserverpb.KV/Nosuch", "POST", "content-type: application/grpc\nte: trailers\n", 2,
+     "\000\000\000\000\005\n\003foo", 10, false, 0,
+     "status: 200\ncontent-type: application/grpc\ngrpc-message: unknown method Nosuch for service "
+     "etcdserverpb.KV\ngrpc-status: 12\n",
+     "", -1},
+    {"unknown service", "/no.Such/Range", "POST", "content-type: application/grpc\nte: trailers\n", 2,
+     "\000\000\000\000\005\n\003foo", 10, false, 0,
+     "status: 200\ncontent-type: application/grpc\ngrpc-message: unknown service no.Such\ngrpc-status: 12\n", "", -1},
+    {"/", "/", "POST", "content-type: application/grpc\nte: trailers\n", 2, "\000\000\000\000\005\n\003foo", 10, false,
+     0, "status: 200\ncontent-type: application/grpc\ngrpc-message: malformed method name: \"/\"\ngrpc-status: 12\n",
+     "", -1},
+    {"malformed method name", "/etcdserverpb.KV", "POST", "content-type: application/grpc\nte: trailers\n", 2,
+     "\000\000\000\000\005\n\003foo", 10, false, 0,
+     "status: 200\ncontent-type: application/grpc\ngrpc-message: malformed method name: "
+     "\"/etcdserverpb.KV\"\ngrpc-status: 12\n",
+     "", -1},
+    {"//Range", "//Range", "POST", "content-type: application/grpc\nte: trailers\n", 2, "\000\000\000\000\005\n\003foo",
+     10, false, 0, "status: 200\ncontent-type: application/grpc\ngrpc-message: unknown service \ngrpc-status: 12\n", "",
+     -1},
+    {"/etcdserverpb.KV/Range/", "/etcdserverpb.KV/Range/", "POST", "content-type: application/grpc\nte: trailers\n", 2,
+     "\000\000\000\000\005\n\003foo", 10, false, 0,
+     "status: 200\ncontent-type: application/grpc\ngrpc-message: unknown service etcdserverpb.KV/Range\ngrpc-status: "
+     "12\n",
+     "", -1},
+    {"/etcdserverpb.kv/Range", "/etcdserverpb.kv/Range", "POST", "content-type: application/grpc\nte: trailers\n", 2,
+     "\000\000\000\000\005\n\003foo", 10, false, 0,
+     "status: 200\ncontent-type: application/grpc\ngrpc-message: unknown service etcdserverpb.kv\ngrpc-status: 12\n",
+     "", -1},
+    {"/grpc.reflection.v1.ServerReflection/ServerReflectionInfo",
+     "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo", "POST",
+     "content-type: application/grpc\nte: trailers\n", 2, "\000\000\000\000\005\n\003foo", 10, false, 0,
+     "status: 200\ncontent-type: application/grpc\ngrpc-message: unknown service "
+     "grpc.reflection.v1.ServerReflection\ngrpc-status: 12\n",
+     "", -1},
+    {"/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo",
+     "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo", "POST",
+     "content-type: application/grpc\nte: trailers\n", 2, "\000\000\000\000\005\n\003foo", 10, false, 0,
+     "status: 200\ncontent-type: application/grpc\ngrpc-message: unknown service "
+     "grpc.reflection.v1alpha.ServerReflection\ngrpc-status: 12\n",
+     "", -1},
+    {"no content-type", "/etcdserverpb.KV/Range", "POST", "te: trailers\n", 1, "\000\000\000\000\005\n\003foo", 10,
+     false, 0,
+     "status: 415\ncontent-type: application/grpc\ngrpc-message: invalid gRPC request content-type \"\"\ngrpc-status: "
+     "3\n",
+     "", -1},
+    {"content-type: application/json te: trailers", "/etcdserverpb.KV/Range", "POST",
+     "content-type: application/json\nte: trailers\n", 2, "\000\000\000\000\005\n\003foo", 10, false, 0,
+     "status: 415\ncontent-type: application/grpc\ngrpc-message: invalid gRPC request content-type "
+     "\"application/json\"\ngrpc-status: 3\n",
+     "", -1},
+    {"content-type: text/plain", "/etcdserverpb.KV/Range", "POST", "content-type: text/plain\n", 1,
+     "\000\000\000\000\005\n\003foo", 10, false, 0,
+     "status: 415\ncontent-type: application/grpc\ngrpc-message: invalid gRPC request content-type "
+     "\"text/plain\"\ngrpc-status: 3\n",
+     "", -1},
+    {"content-type: application/grpc+proto te: trailers", "/etcdserverpb.KV/Range", "POST",
+     "content-type: application/grpc+proto\nte: trailers\n", 2, "\000\000\000\000\005\n\003foo", 10, false, 0,
+     "status: 200\ncontent-type: application/grpc+proto\n", "grpc-status: 0\ngrpc-message: \n", 0},
+    {"content-type: application/grpc+json te: trailers", "/etcdserverpb.KV/Range", "POST",
+     "content-type: application/grpc+json\nte: trailers\n", 2, "\000\000\000\000\005\n\003foo", 10, false, 0,
+     "status: 200\ncontent-type: application/grpc+json\n", "grpc-status: 0\ngrpc-message: \n", 0},
+    {"content-type: application/grpc;charset=utf-8 te: trailers", "/etcdserverpb.KV/Range", "POST",
+     "content-type: application/grpc;charset=utf-8\nte: trailers\n", 2, "\000\000\000\000\005\n\003foo", 10, false, 0,
+     "status: 200\ncontent-type: application/grpc+charset=utf-8\n", "grpc-status: 0\ngrpc-message: \n", 0},
+    {"content-type: application/grpc-web te: trailers", "/etcdserverpb.KV/Range", "POST",
+     "content-type: application/grpc-web\nte: trailers\n", 2, "\000\000\000\000\005\n\003foo", 10, false, 0,
+     "status: 415\ncontent-type: application/grpc\ngrpc-message: invalid gRPC request content-type "
+     "\"application/grpc-web\"\ngrpc-status: 3\n",
+     "", -1},
+    {"content-type: APPLICATION/GRPC te: trailers", "/etcdserverpb.KV/Range", "POST",
+     "content-type: APPLICATION/GRPC\nte: trailers\n", 2, "\000\000\000\000\005\n\003foo", 10, false, 0,
+     "status: 415\ncontent-type: application/grpc\ngrpc-message: invalid gRPC request content-type "
+     "\"APPLICATION/GRPC\"\ngrpc-status: 3\n",
+     "", -1},
+    {"no te", "/etcdserverpb.KV/Range", "POST", "content-type: application/grpc\n", 1, "\000\000\000\000\005\n\003foo",
+     10, false, 0, "status: 200\ncontent-type: application/grpc\n", "grpc-status: 0\ngrpc-message: \n", 0},
+    {"GET", "/etcdserverpb.KV/Range", "GET", "content-type: application/grpc\nte: trailers\n", 2,
+     "\000\000\000\000\005\n\003foo", 10, false, 0,
+     "status: 405\ncontent-type: application/grpc\ngrpc-message: Received a HEADERS frame with :method \"GET\" which "
+     "should be POST\ngrpc-status: 13\n",
+     "", -1},
+    {"PUT", "/etcdserverpb.KV/Range", "PUT", "content-type: application/grpc\nte: trailers\n", 2,
+     "\000\000\000\000\005\n\003foo", 10, false, 0,
+     "status: 405\ncontent-type: application/grpc\ngrpc-message: Received a HEADERS frame with :method \"PUT\" which "
+     "should be POST\ngrpc-status: 13\n",
+     "", -1},
+    {"content-type: application/grpc te: trailers grpc-timeout: 5S", "/etcdserverpb.KV/Range", "POST",
+     "content-type: application/grpc\nte: trailers\ngrpc-timeout: 5S\n", 3, "\000\000\000\000\005\n\003foo", 10, false,
+     0, "status: 200\ncontent-type: application/grpc\n", "grpc-status: 0\ngrpc-message: \n", 0},
+    {"content-type: application/grpc te: trailers grpc-timeout: 1n", "/etcdserverpb.KV/Range", "POST",
+     "content-type: application/grpc\nte: trailers\ngrpc-timeout: 1n\n", 3, "\000\000\000\000\005\n\003foo", 10, false,
+     0, "status: 200\ncontent-type: application/grpc\ngrpc-message: context deadline exceeded\ngrpc-status: 4\n", "",
+     -1},
+    {"content-type: application/grpc te: trailers grpc-timeout: 0S", "/etcdserverpb.KV/Range", "POST",
+     "content-type: application/grpc\nte: trailers\ngrpc-timeout: 0S\n", 3, "\000\000\000\000\005\n\003foo", 10, false,
+     0, "status: 200\ncontent-type: application/grpc\ngrpc-message: context deadline exceeded\ngrpc-status: 4\n", "",
+     -1},
+    {"content-type: application/grpc te: trailers grpc-timeout: 100m", "/etcdserverpb.KV/Range", "POST",
+     "content-type: application/grpc\nte: trailers\ngrpc-timeout: 100m\n", 3, "\000\000\000\000\005\n\003foo", 10,
+     false, 0, "status: 200\ncontent-type: application/grpc\n", "grpc-status: 0\ngrpc-message: \n", 0},
+    {"content-type: application/grpc te: trailers grpc-timeout: 5", "/etcdserverpb.KV/Range", "POST",
+     "content-type: application/grpc\nte: trailers\ngrpc-timeout: 5\n", 3, "\000\000\000\000\005\n\003foo", 10, false,
+     0,
+     "status: 400\ncontent-type: application/grpc\ngrpc-message: malformed grpc-timeout: transport: timeout string is "
+     "too short: \"5\"\ngrpc-status: 13\n",
+     "", -1},
+    {"content-type: application/grpc te: trailers grpc-timeout: 5x", "/etcdserverpb.KV/Range", "POST",
+     "content-type: application/grpc\nte: trailers\ngrpc-timeout: 5x\n", 3, "\000\000\000\000\005\n\003foo", 10, false,
+     0,
+     "status: 400\ncontent-type: application/grpc\ngrpc-message: malformed grpc-timeout: transport: timeout unit is "
+     "not recognized: \"5x\"\ngrpc-status: 13\n",
+     "", -1},
+    {"content-type: application/grpc te: trailers grpc-timeout: -5S", "/etcdserverpb.KV/Range", "POST",
+     "content-type: application/grpc\nte: trailers\ngrpc-timeout: -5S\n", 3, "\000\000\000\000\005\n\003foo", 10, false,
+     0,
+     "status: 400\ncontent-type: application/grpc\ngrpc-message: malformed grpc-timeout: strconv.ParseUint: parsing "
+     "\"-5\": invalid syntax\ngrpc-status: 13\n",
+     "", -1},
+    {"content-type: application/grpc te: trailers grpc-timeout: 123456789S", "/etcdserverpb.KV/Range", "POST",
+     "content-type: application/grpc\nte: trailers\ngrpc-timeout: 123456789S\n", 3, "\000\000\000\000\005\n\003foo", 10,
+     false, 0,
+     "status: 400\ncontent-type: application/grpc\ngrpc-message: malformed grpc-timeout: transport: timeout string is "
+     "too long: \"123456789S\"\ngrpc-status: 13\n",
+     "", -1},
+    {"content-type: application/grpc te: trailers grpc-timeout: 99999999H", "/etcdserverpb.KV/Range", "POST",
+     "content-type: application/grpc\nte: trailers\ngrpc-timeout: 99999999H\n", 3, "\000\000\000\000\005\n\003foo", 10,
+     false, 0, "status: 200\ncontent-type: application/grpc\n", "grpc-status: 0\ngrpc-message: \n", 0},
+    {"gzip request", "/etcdserverpb.KV/Range", "POST",
+     "content-type: application/grpc\nte: trailers\ngrpc-encoding: gzip\n", 3,
+     "\001\000\000\000\031\037\213\010\000\000\000\000\000\002\003\343bN\313\317\007\000a\374\025\355\005\000\000\000",
+     30, false, 0, "status: 200\ncontent-type: application/grpc\ngrpc-encoding: gzip\n",
+     "grpc-status: 0\ngrpc-message: \n", 1},
+    {"compressed flag without grpc-encoding", "/etcdserverpb.KV/Range", "POST",
+     "content-type: application/grpc\nte: trailers\n", 2,
+     "\001\000\000\000\031\037\213\010\000\000\000\000\000\002\003\343bN\313\317\007\000a\374\025\355\005\000\000\000",
+     30, false, 0,
+     "status: 200\ncontent-type: application/grpc\ngrpc-message: grpc: compressed flag set with identity or empty "
+     "encoding\ngrpc-status: 13\n",
+     "", -1},
+    {"content-type: application/grpc te: trailers grpc-encoding: identity", "/etcdserverpb.KV/Range", "POST",
+     "content-type: application/grpc\nte: trailers\ngrpc-encoding: identity\n", 3,
+     "\001\000\000\000\031\037\213\010\000\000\000\000\000\002\003\343bN\313\317\007\000a\374\025\355\005\000\000\000",
+     30, false, 0,
+     "status: 200\ncontent-type: application/grpc\ngrpc-message: grpc: compressed flag set with identity or empty "
+     "encoding\ngrpc-status: 13\n",
+     "", -1},
+    {"flag set, body not gzip", "/etcdserverpb.KV/Range", "POST",
+     "content-type: application/grpc\nte: trailers\ngrpc-encoding: gzip\n", 3, "\001\000\000\000\005\n\003foo", 10,
+     false, 0,
+     "status: 200\ncontent-type: application/grpc\ngrpc-message: grpc: failed to decompress the message: unexpected "
+     "EOF\ngrpc-status: 13\n",
+     "", -1},
+    {"gzip named, flag 0", "/etcdserverpb.KV/Range", "POST",
+     "content-type: application/grpc\nte: trailers\ngrpc-encoding: gzip\n", 3, "\000\000\000\000\005\n\003foo", 10,
+     false, 0, "status: 200\ncontent-type: application/grpc\ngrpc-encoding: gzip\n", "grpc-status: 0\ngrpc-message: \n",
+     1},
+    {"content-type: application/grpc te: trailers grpc-encoding: snappy", "/etcdserverpb.KV/Range", "POST",
+     "content-type: application/grpc\nte: trailers\ngrpc-encoding: snappy\n", 3, "\001\000\000\000\005\n\003foo", 10,
+     false, 0,
+     "status: 200\ncontent-type: application/grpc\ngrpc-message: grpc: Decompressor is not installed for grpc-encoding "
+     "\"snappy\"\ngrpc-status: 12\n",
+     "", -1},
+    {"content-type: application/grpc te: trailers grpc-encoding: snappy", "/etcdserverpb.KV/Range", "POST",
+     "content-type: application/grpc\nte: trailers\ngrpc-encoding: snappy\n", 3, "\000\000\000\000\005\n\003foo", 10,
+     false, 0,
+     "status: 200\ncontent-type: application/grpc\ngrpc-message: grpc: Decompressor is not installed for grpc-encoding "
+     "\"snappy\"\ngrpc-status: 12\n",
+     "", -1},
+    {"content-type: application/grpc te: trailers grpc-accept-encoding: gzip", "/etcdserverpb.KV/Range", "POST",
+     "content-type: application/grpc\nte: trailers\ngrpc-accept-encoding: gzip\n", 3, "\000\000\000\000\005\n\003foo",
+     10, false, 0, "status: 200\ncontent-type: application/grpc\n", "grpc-status: 0\ngrpc-message: \n", 0},
+    {"content-type: application/grpc te: trailers grpc-accept-encoding: identity,deflate,gzip",
+     "/etcdserverpb.KV/Range", "POST",
+     "content-type: application/grpc\nte: trailers\ngrpc-accept-encoding: identity,deflate,gzip\n", 3,
+     "\000\000\000\000\005\n\003foo", 10, false, 0, "status: 200\ncontent-type: application/grpc\n",
+     "grpc-status: 0\ngrpc-message: \n", 0},
+    {"flag 2", "/etcdserverpb.KV/Range", "POST", "content-type: application/grpc\nte: trailers\n", 2,
+     "\002\000\000\000\005\n\003foo", 10, false, 0,
+     "status: 200\ncontent-type: application/grpc\ngrpc-message: grpc: received unexpected payload format "
+     "2\ngrpc-status: 13\n",
+     "", -1},
+    {"no body: END_STREAM on HEADERS", "/etcdserverpb.KV/Range", "POST",
+     "content-type: application/grpc\nte: trailers\n", 2, "", 0, true, 0, "", "", -1},
+    {"no body: empty DATA with END_STREAM", "/etcdserverpb.KV/Range", "POST",
+     "content-type: application/grpc\nte: trailers\n", 2, "", 0, false, 0,
+     "status: 200\ncontent-type: application/grpc\ngrpc-message: EOF\ngrpc-status: 2\n", "", -1},
+    {"short frame head", "/etcdserverpb.KV/Range", "POST", "content-type: application/grpc\nte: trailers\n", 2,
+     "\000\000\000", 3, false, 0, "status: 200\ncontent-type: application/grpc\ngrpc-message: EOF\ngrpc-status: 2\n",
+     "", -1},
+    {"frame longer than body", "/etcdserverpb.KV/Range", "POST", "content-type: application/grpc\nte: trailers\n", 2,
+     "\000\000\000\0002\n\003foo", 10, false, 0,
+     "status: 200\ncontent-type: application/grpc\ngrpc-message: unexpected EOF\ngrpc-status: 2\n", "", -1},
+    {"frame shorter than body", "/etcdserverpb.KV/Range", "POST", "content-type: application/grpc\nte: trailers\n", 2,
+     "\000\000\000\000\002\n\003foo", 10, false, 0,
+     "status: 200\ncontent-type: application/grpc\ngrpc-message: grpc: error unmarshalling request: unexpected "
+     "EOF\ngrpc-status: 13\n",
+     "", -1},
+    {"two messages to a unary method", "/etcdserverpb.KV/Range", "POST",
+     "content-type: application/grpc\nte: trailers\n", 2, "\000\000\000\000\005\n\003foo\000\000\000\000\005\n\003foo",
+     20, false, 0, "status: 200\ncontent-type: application/grpc\n", "grpc-status: 0\ngrpc-message: \n", 0},
+    {"empty message", "/etcdserverpb.KV/Range", "POST", "content-type: application/grpc\nte: trailers\n", 2,
+     "\000\000\000\000\000", 5, false, 0,
+     "status: 200\ncontent-type: application/grpc\ngrpc-message: etcdserver: key is not provided\ngrpc-status: 3\n", "",
+     -1},
+    {"frame length 2 GiB", "/etcdserverpb.KV/Range", "POST", "content-type: application/grpc\nte: trailers\n", 2,
+     "\000\177\377\377\377\n\003foo", 10, false, 0,
+     "status: 200\ncontent-type: application/grpc\ngrpc-message: grpc: received message larger than max (2147483647 "
+     "vs. 2097152)\ngrpc-status: 8\n",
+     "", -1},
+    {"frame length over the limit (1.5 MiB + 512 KiB)", "/etcdserverpb.KV/Range", "POST",
+     "content-type: application/grpc\nte: trailers\n", 2, "\000\000 \000\001\n\003foo", 10, false, 0,
+     "status: 200\ncontent-type: application/grpc\ngrpc-message: grpc: received message larger than max (2097153 vs. "
+     "2097152)\ngrpc-status: 8\n",
+     "", -1},
+    {"value of 1500000 bytes: fits", "/etcdserverpb.KV/Put", "POST", "content-type: application/grpc\nte: trailers\n",
+     2, "", 0, false, 1500000, "status: 200\ncontent-type: application/grpc\n", "grpc-status: 0\ngrpc-message: \n", 0},
+    {"value of 1572864 bytes: request is too large", "/etcdserverpb.KV/Put", "POST",
+     "content-type: application/grpc\nte: trailers\n", 2, "", 0, false, 1572864,
+     "status: 200\ncontent-type: application/grpc\ngrpc-message: etcdserver: request is too large\ngrpc-status: 3\n",
+     "", -1},
+    {"value of 2097152 bytes: over the receive limit", "/etcdserverpb.KV/Put", "POST",
+     "content-type: application/grpc\nte: trailers\n", 2, "", 0, false, 2097152,
+     "status: 200\ncontent-type: application/grpc\ngrpc-message: grpc: received message larger than max (2097162 vs. "
+     "2097152)\ngrpc-status: 8\n",
+     "", -1},
+    {"content-type: application/grpc te: trailers hasleader: true", "/etcdserverpb.KV/Range", "POST",
+     "content-type: application/grpc\nte: trailers\nhasleader: true\n", 3, "\000\000\000\000\005\n\003foo", 10, false,
+     0, "status: 200\ncontent-type: application/grpc\n", "grpc-status: 0\ngrpc-message: \n", 0},
+    {"content-type: application/grpc te: trailers client-api-version: 3.5", "/etcdserverpb.KV/Range", "POST",
+     "content-type: application/grpc\nte: trailers\nclient-api-version: 3.5\n", 3, "\000\000\000\000\005\n\003foo", 10,
+     false, 0, "status: 200\ncontent-type: application/grpc\n", "grpc-status: 0\ngrpc-message: \n", 0},
+    {"content-type: application/grpc te: trailers x-custom-bin: AAEC", "/etcdserverpb.KV/Range", "POST",
+     "content-type: application/grpc\nte: trailers\nx-custom-bin: AAEC\n", 3, "\000\000\000\000\005\n\003foo", 10,
+     false, 0, "status: 200\ncontent-type: application/grpc\n", "grpc-status: 0\ngrpc-message: \n", 0},
+    {"content-type: application/grpc te: trailers x-custom-bin: %%%", "/etcdserverpb.KV/Range", "POST",
+     "content-type: application/grpc\nte: trailers\nx-custom-bin: %%%\n", 3, "\000\000\000\000\005\n\003foo", 10, false,
+     0,
+     "status: 400\ncontent-type: application/grpc\ngrpc-message: malformed binary metadata \"%25%25%25\" in header "
+     "\"x-custom-bin\": illegal base64 data at input byte 0\ngrpc-status: 13\n",
+     "", -1},
+    {"content-type: application/grpc te: trailers user-agent: x", "/etcdserverpb.KV/Range", "POST",
+     "content-type: application/grpc\nte: trailers\nuser-agent: x\n", 3, "\000\000\000\000\005\n\003foo", 10, false, 0,
+     "status: 200\ncontent-type: application/grpc\n", "grpc-status: 0\ngrpc-message: \n", 0},
+    {"watch: end of stream after create", "/etcdserverpb.Watch/Watch", "POST",
+     "content-type: application/grpc\nte: trailers\n", 2, "\000\000\000\000\007\n\005\n\003foo", 12, false, 0,
+     "status: 200\ncontent-type: application/grpc\n", "", 0},
+    {"watch without message", "/etcdserverpb.Watch/Watch", "POST", "content-type: application/grpc\nte: trailers\n", 2,
+     "", 0, false, 0, "", "", -1},
+};
+
+#endif
