@@ -22,6 +22,8 @@ struct api *api_new(const struct api_options *options) {
                                                                                : DEFAULT_PROGRESS_INTERVAL_NS,
         .max_request_bytes = options->max_request_bytes,
         .max_txn_ops = options->max_txn_ops,
+        .cors_origins = options->cors_origins,
+        .cors_origin_count = options->cors_origin_count,
     };
     self->log = env_log(self->env);
     list_init(&self->health_watches);

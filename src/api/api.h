@@ -37,6 +37,9 @@ struct api_options {
     /* --max-request-bytes, --max-txn-ops */
     uint64_t max_request_bytes;
     uint64_t max_txn_ops;
+    /* --cors: origins that browsers may ask from; none, or "*" among them: any. Not copied. */
+    const char *const *cors_origins;
+    size_t cors_origin_count;
     struct grpc_observer observer;
 };
 

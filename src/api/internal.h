@@ -23,6 +23,8 @@ struct api {
     int64_t watch_progress_interval_ns;
     uint64_t max_request_bytes;
     uint64_t max_txn_ops;
+    const char *const *cors_origins;
+    size_t cors_origin_count;
     bool is_stopping;
     struct list health_watches;
     struct list watch_streams;

@@ -1,5 +1,6 @@
 #include "etcd/doors.h"
 
+#include "base/gotext.h"
 #include "base/mem.h"
 #include "etcd/unbuilt.h"
 #include "http/server.h"
@@ -58,11 +59,61 @@ void doors_set_api(struct doors *self, struct api *api) { self->api = api; }
 
 /* ---- requests ---- */
 
+static const struct http_header plain_headers[] = {HTTP_HEADER("content-type", "text/plain; charset=utf-8"),
+                                                   HTTP_HEADER("x-content-type-options", "nosniff")};
+
 static void not_found(struct http_request *request) {
-    static const struct http_header headers[] = {HTTP_HEADER("content-type", "text/plain; charset=utf-8"),
-                                                 HTTP_HEADER("x-content-type-options", "nosniff")};
-    http_reply_full(request, 404, headers, 2, SLICE_LITERAL("404 page not found\n"));
+    http_reply_full(request, 404, plain_headers, 2, SLICE_LITERAL("404 page not found\n"));
 }
+
+/* ---- the host whitelist, against DNS rebinding ---- */
+
+static struct slice host_of(struct slice authority) {
+    size_t len = authority.len;
+    const uint8_t *at = authority.data;
+    if (len > 0 && at[0] == '[') {
+        const uint8_t *end = memchr(at, ']', len);
+        return end != NULL ? slice_make(at + 1, (size_t)(end - at) - 1) : authority;
+    }
+    const uint8_t *colon = memrchr(at, ':', len);
+    bool has_port = colon != NULL && memchr(at, ':', len) == colon;
+    return has_port ? slice_make(at, (size_t)(colon - at)) : authority;
+}
+
+static bool is_host_allowed(const struct texts *whitelist, struct slice host) {
+    if (whitelist->count == 0) return true;
+    for (size_t i = 0; i < whitelist->count; i++) {
+        const char *allowed = whitelist->items[i];
+        if (strcmp(allowed, "*") == 0 || slice_equal_cstr(host, allowed)) return true;
+    }
+    return false;
+}
+
+/* The text is etcd's: people look it up. */
+static void refuse_host(struct doors *self, struct http_request *request, struct slice host) {
+    log_warn(self->log, "rejecting HTTP request to prevent DNS rebinding attacks", LOG_SLICE("host", host));
+    struct buf body = BUF_INIT;
+    buf_append_cstr(&body, "\netcd received your request, but the Host header was unrecognized.\n\n"
+                           "To fix this, choose one of the following options:\n"
+                           "- Enable TLS, then any HTTPS request will be allowed.\n"
+                           "- Add the hostname you want to use to the whitelist in settings.\n"
+                           "  - e.g. etcd --host-whitelist ");
+    go_append_quoted(&body, host);
+    buf_append_cstr(&body, "\n\nThis requirement has been added to help prevent \"DNS Rebinding\" attacks "
+                           "(CVE-2018-5702).\n\n");
+    http_reply_full(request, 421, plain_headers, 2, buf_slice(&body));
+    buf_release(&body);
+}
+
+static void handle_client_http(struct doors *self, struct http_request *request) {
+    struct slice host = host_of(request->authority);
+    if (request->is_tls || is_host_allowed(&self->options->host_whitelist, host))
+        api_handle_http(self->api, request);
+    else
+        refuse_host(self, request, host);
+}
+
+/* ---- dispatch ---- */
 
 static bool is_metrics_path(struct http_request *request) {
     struct slice path = http_request_path(request);
@@ -79,7 +130,7 @@ static void on_request(void *context, struct http_request *request) {
         if (is_http2)
             grpc_server_handle(api_grpc(api), request);
         else
-            api_handle_http(api, request);
+            handle_client_http(self->doors, request);
         break;
     case ROLE_CLIENT_GRPC:
         if (is_http2)
@@ -87,7 +138,7 @@ static void on_request(void *context, struct http_request *request) {
         else
             http_request_abort(request, 0);
         break;
-    case ROLE_CLIENT_HTTP: api_handle_http(api, request); break;
+    case ROLE_CLIENT_HTTP: handle_client_http(self->doors, request); break;
     case ROLE_METRICS:
         if (is_metrics_path(request))
             api_handle_http(api, request);

@@ -38,7 +38,7 @@ struct member {
     struct api *api;
     struct compactor *compactor; /* NULL: off */
     int64_t retention;           /* for it: nanoseconds or revisions */
-    int signal_number; /* 0 until one came */
+    int signal_number;           /* 0 until one came */
 };
 
 void member_leave(int status) {
@@ -344,6 +344,8 @@ static void open_services(struct member *self) {
             progress_ns > 0 && progress_ns < PROGRESS_INTERVAL_MIN_NS ? PROGRESS_INTERVAL_MIN_NS : progress_ns,
         .max_request_bytes = o->max_request_bytes,
         .max_txn_ops = o->max_txn_ops,
+        .cors_origins = (const char *const *)o->cors.items,
+        .cors_origin_count = o->cors.count,
     };
     self->api = api_new(&options);
     doors_set_api(self->doors, self->api);
