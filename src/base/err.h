@@ -68,6 +68,7 @@
     X(ERR_BOLT_VALUE_TOO_LARGE, 2, "value too large")                                                                  \
     /* raft */                                                                                                         \
     X(ERR_RAFT_PROPOSAL_DROPPED, 2, "raft proposal dropped")                                                           \
+    X(ERR_RAFT_PEER_NOT_FOUND, 2, "raft: cannot step as peer not found")                                               \
     X(ERR_RAFT_STOPPED, 2, "raft: stopped")                                                                            \
     X(ERR_RAFT_COMPACTED, 2, "requested index is unavailable due to compaction")                                       \
     X(ERR_RAFT_UNAVAILABLE, 2, "requested entry at index is unavailable")                                              \

@@ -128,3 +128,43 @@ void raft__conf_append_text(const struct raft_conf_state *conf, struct buf *out)
     }
     if (conf->auto_leave) buf_append_cstr(out, " autoleave");
 }
+
+static const char *change_name(enum raft_conf_change_type type) {
+    switch (type) {
+    case RAFT_ADD_NODE: return "ConfChangeAddNode";
+    case RAFT_REMOVE_NODE: return "ConfChangeRemoveNode";
+    case RAFT_UPDATE_NODE: return "ConfChangeUpdateNode";
+    case RAFT_ADD_LEARNER_NODE: return "ConfChangeAddLearnerNode";
+    }
+    return "ConfChangeUnknown";
+}
+
+static void append_bytes(struct slice bytes, struct buf *out) {
+    buf_append_byte(out, '[');
+    for (size_t i = 0; i < bytes.len; i++) buf_printf(out, i == 0 ? "%u" : " %u", bytes.data[i]);
+    buf_append_byte(out, ']');
+}
+
+void raft__conf_append_change_text(const struct raft_entry *entry, struct buf *out) {
+    static const char *const transitions[] = {"ConfChangeTransitionAuto", "ConfChangeTransitionJointImplicit",
+                                              "ConfChangeTransitionJointExplicit"};
+    if (entry->type == RAFT_ENTRY_CONF_CHANGE) {
+        struct raft_conf_change change;
+        if (raft_conf_change_decode(entry->data, &change) != OK) return;
+        buf_printf(out, "{%s %" PRIu64 " ", change_name(change.type), change.node_id);
+        append_bytes(change.context, out);
+        buf_printf(out, " %" PRIu64 "}", change.id);
+        return;
+    }
+    struct raft_conf_change_v2 change;
+    if (raft_conf_change_v2_decode(entry->data, &change) != OK) return;
+    buf_printf(out, "{%s [",
+               change.transition <= RAFT_TRANSITION_JOINT_EXPLICIT ? transitions[change.transition] : "?");
+    for (size_t i = 0; i < change.change_count; i++)
+        buf_printf(out, "%s{%s %" PRIu64 "}", i == 0 ? "" : " ", change_name(change.changes[i].type),
+                   change.changes[i].node_id);
+    buf_append_cstr(out, "] ");
+    append_bytes(change.context, out);
+    buf_append_byte(out, '}');
+    raft_conf_change_v2_release(&change);
+}

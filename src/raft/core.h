@@ -59,6 +59,8 @@ const char *raft__conf_enter_joint(const struct raft_conf_state *conf, bool auto
 const char *raft__conf_leave_joint(const struct raft_conf_state *conf, struct raft_conf_state *ret);
 /* "voters=(1 2)&&(1) learners=(4) learners_next=(5) autoleave", ids in decimal. */
 void raft__conf_append_text(const struct raft_conf_state *conf, struct buf *out);
+/* The change in an entry as Go prints the struct: "{ConfChangeAddNode 2 [] 0}". */
+void raft__conf_append_change_text(const struct raft_entry *entry, struct buf *out);
 
 /* ---- progress ---- */
 

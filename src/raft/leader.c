@@ -2,10 +2,12 @@
 
 #include <inttypes.h>
 
-static void log_peer(struct raft *self, const char *what, const struct raft__progress *peer) {
+/* "<id> <what> <peer> [<its progress>]"; `what` ends with the words before the id, `link` stands behind it. */
+static void log_peer(struct raft *self, const char *what, const struct raft__progress *peer, const char *link) {
+    if (!log_is_enabled(self->config.log, LOG_DEBUG_LEVEL)) return;
     struct buf text CLEANUP_BUF = BUF_INIT;
     raft__progress_append_text(peer, &text);
-    raft__log_line(self, LOG_DEBUG_LEVEL, "%" PRIx64 " %s %" PRIx64 " [%s]", self->config.id, what, peer->id,
+    raft__log_line(self, LOG_DEBUG_LEVEL, "%" PRIx64 " %s %" PRIx64 "%s [%s]", self->config.id, what, peer->id, link,
                    buf_cstr(&text));
 }
 
@@ -36,7 +38,7 @@ static bool send_snapshot(struct raft *self, struct raft__progress *peer) {
                        snapshot->term, peer->id, buf_cstr(&text));
     }
     raft__progress_become_snapshot(peer, snapshot->index);
-    log_peer(self, "paused sending replication messages to", peer);
+    log_peer(self, "paused sending replication messages to", peer, "");
     raft__send(self, (struct raft_message){.type = RAFT_MSG_SNAP, .to = peer->id, .snapshot = snapshot});
     return true;
 }
@@ -150,12 +152,25 @@ static enum err decode_change(const struct raft_entry *entry, bool *ret_leaves_j
     return OK;
 }
 
-static const char *why_refused(const struct raft *self, bool leaves_joint) {
-    if (self->pending_conf_index > self->log.applied) return "possible unapplied conf change";
+/* Appends why not; nothing: it may be appended to the log. */
+static void append_refusal(const struct raft *self, bool leaves_joint, struct buf *out) {
     bool is_joint = raft__conf_is_joint(&self->conf);
-    if (is_joint && !leaves_joint) return "must transition out of joint config first";
-    if (!is_joint && leaves_joint) return "not in joint state; refusing empty conf change";
-    return NULL;
+    if (self->pending_conf_index > self->log.applied)
+        buf_printf(out, "possible unapplied conf change at index %" PRIu64 " (applied to %" PRIu64 ")",
+                   self->pending_conf_index, self->log.applied);
+    else if (is_joint && !leaves_joint)
+        buf_append_cstr(out, "must transition out of joint config first");
+    else if (!is_joint && leaves_joint)
+        buf_append_cstr(out, "not in joint state; refusing empty conf change");
+}
+
+static void log_refusal(struct raft *self, const struct raft_entry *entry, struct buf *why) {
+    struct buf change CLEANUP_BUF = BUF_INIT;
+    struct buf conf CLEANUP_BUF = BUF_INIT;
+    raft__conf_append_change_text(entry, &change);
+    raft__conf_append_text(&self->conf, &conf);
+    raft__log_line(self, LOG_INFO_LEVEL, "%" PRIx64 " ignoring conf change %s at config %s: %s", self->config.id,
+                   buf_cstr(&change), buf_cstr(&conf), buf_cstr(why));
 }
 
 static bool has_conf_change(const struct raft_entry *entries, size_t count) {
@@ -177,14 +192,10 @@ static enum err append_with_conf_changes(struct raft *self, const struct raft_en
         struct raft_entry entry = entries[i];
         if (entry.type != RAFT_ENTRY_NORMAL) {
             CHECK(decode_change(&entry, &leaves_joint) == OK);
-            const char *refused = why_refused(self, leaves_joint);
-            if (refused != NULL) {
-                struct buf text CLEANUP_BUF = BUF_INIT;
-                raft__conf_append_text(&self->conf, &text);
-                raft__log_line(self, LOG_INFO_LEVEL,
-                               "%" PRIx64 " ignoring conf change at config %s: %s at index %" PRIu64
-                               " (applied to %" PRIu64 ")",
-                               self->config.id, buf_cstr(&text), refused, self->pending_conf_index, self->log.applied);
+            struct buf why CLEANUP_BUF = BUF_INIT;
+            append_refusal(self, leaves_joint, &why);
+            if (why.len > 0) {
+                log_refusal(self, &entry, &why);
                 entry = (struct raft_entry){.type = RAFT_ENTRY_NORMAL};
             } else {
                 self->pending_conf_index = raft__log_last(&self->log) + 1;
@@ -239,7 +250,7 @@ static void handle_rejection(struct raft *self, struct raft__progress *peer, con
     uint64_t hint = message->reject_hint;
     if (message->log_term > 0) hint = raft__log_find_conflict_by_term(&self->log, hint, message->log_term);
     if (!raft__progress_decrease(peer, message->index, hint)) return;
-    log_peer(self, "decreased progress of", peer);
+    log_peer(self, "decreased progress of", peer, " to");
     if (peer->state == RAFT_REPLICATE) raft__progress_become_probe(peer);
     raft__maybe_send_append(self, peer, true);
 }
@@ -249,7 +260,7 @@ static void advance_state(struct raft *self, struct raft__progress *peer, uint64
     case RAFT_PROBE: raft__progress_become_replicate(peer); break;
     case RAFT_SNAPSHOT:
         if (peer->match < peer->pending_snapshot) break;
-        log_peer(self, "recovered from needing snapshot, resumed sending replication messages to", peer);
+        log_peer(self, "recovered from needing snapshot, resumed sending replication messages to", peer, "");
         raft__progress_become_probe(peer);
         raft__progress_become_replicate(peer);
         break;
@@ -295,7 +306,7 @@ void raft__leader_unreachable(struct raft *self, uint64_t id) {
     struct raft__progress *peer = raft__peer(self, id);
     if (peer == NULL) return;
     if (peer->state == RAFT_REPLICATE) raft__progress_become_probe(peer);
-    log_peer(self, "failed to send message because it is unreachable to", peer);
+    log_peer(self, "failed to send message to", peer, " because it is unreachable");
 }
 
 void raft__leader_snapshot_status(struct raft *self, uint64_t to, bool failed) {
@@ -306,7 +317,7 @@ void raft__leader_snapshot_status(struct raft *self, uint64_t to, bool failed) {
     log_peer(self,
              failed ? "snapshot failed, resumed sending replication messages to"
                     : "snapshot succeeded, resumed sending replication messages to",
-             peer);
+             peer, "");
     /* It answers when it has installed the snapshot; sending more before that is in vain. */
     peer->probe_sent = true;
 }

@@ -247,7 +247,7 @@ static enum err receive(struct raft *self, const struct raft_message *message) {
     case RAFT_MSG_VOTE_RESP:
     case RAFT_MSG_PRE_VOTE_RESP:
     case RAFT_MSG_HEARTBEAT_RESP:
-        if (raft__peer(self, message->from) == NULL) return ERR_INVALID;
+        if (raft__peer(self, message->from) == NULL) return ERR_RAFT_PEER_NOT_FOUND;
         break;
     case RAFT_MSG_APP:
     case RAFT_MSG_VOTE:
