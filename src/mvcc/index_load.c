@@ -179,7 +179,14 @@ static struct index_key *first_sighting(struct index *self, const struct index_r
 
 /* Appends the records of one key. A tombstone for a key that is dead already means nothing. */
 static void append_group(struct index *self, struct index_key *key, const struct item *items, size_t count) {
-    if (count > 1) index__key_reserve(self, key, count);
+    size_t more = 0;
+    bool is_dead = key->is_dead;
+    for (size_t i = 0; i < count; i++) {
+        if (items[i].record->is_tombstone && is_dead) continue;
+        is_dead = items[i].record->is_tombstone;
+        more++;
+    }
+    index__key_reserve(self, key, more);
     for (size_t i = 0; i < count; i++) {
         const struct index_record *record = items[i].record;
         if (record->is_tombstone && key->is_dead) continue;
@@ -205,18 +212,25 @@ static size_t group_length(const struct item *items, size_t count) {
     return length;
 }
 
-/* A key that was reserved more than it got must not stay in the long form with one revision. */
 static struct index_key *new_key(struct index *self, const struct item *items, size_t length) {
     struct index_key *key = first_sighting(self, items[0].record);
-    size_t more = 0;
-    bool is_dead = key->is_dead;
-    for (size_t i = 1; i < length; i++) {
-        if (items[i].record->is_tombstone && is_dead) continue;
-        is_dead = items[i].record->is_tombstone;
-        more++;
+    append_group(self, key, items + 1, length - 1);
+    return key;
+}
+
+/* The records of one key, which the tree may know already. */
+static struct index_key *add_to_tree(struct index *self, const struct item *items, size_t length) {
+    struct index_path path;
+    index__descend(self, key_of(&items[0]), &path);
+    struct index_key *key;
+    if (path.is_found) {
+        key = path.leaf->keys[path.position];
+        append_group(self, key, items, length);
+        index__set_live(self, &path, !key->is_dead);
+    } else {
+        key = new_key(self, items, length);
+        index__insert(self, &path, key);
     }
-    index__key_reserve(self, key, more);
-    for (size_t i = 1; i < length; i++) append_group(self, key, items + i, 1);
     return key;
 }
 
@@ -232,19 +246,12 @@ void index_load(struct index *self, const struct index_record *const *records, s
     for (size_t at = 0; at < count;) {
         prefetch(items, at, count);
         size_t length = group_length(items + at, count - at);
-        struct index_path path;
         struct index_key *key;
-        if (!is_first) index__descend(self, key_of(&items[at]), &path);
-        if (!is_first && path.is_found) {
-            key = path.leaf->keys[path.position];
-            append_group(self, key, items + at, length);
-            index__set_live(self, &path, !key->is_dead);
-        } else {
+        if (is_first) {
             key = new_key(self, items + at, length);
-            if (is_first)
-                VEC_PUSH(&keys, key);
-            else
-                index__insert(self, &path, key);
+            VEC_PUSH(&keys, key);
+        } else {
+            key = add_to_tree(self, items + at, length);
         }
         const struct index_record *newest = items[at + length - 1].record;
         int64_t lease = key->is_dead ? 0 : newest->lease;

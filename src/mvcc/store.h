@@ -55,9 +55,11 @@ void store_close(struct store *self);
  * a pool thread is at work, later (`done`). No callback after `done`, which is called exactly once from a later turn.
  */
 void store_stop(struct store *self, void (*done)(void *context), void *context);
-/* A snapshot replaced the whole database: forgets everything and restores from the new backend. Ranges opened before
- * keep their view; watchers go on at their position (those of a compacted one are told). On error the store must not be
- * used any more. */
+/* A snapshot replaced the whole database: forgets everything and restores from the new backend (blocks as open does).
+ * Ranges opened before keep their view; watchers go on at their position (those of a compacted one are told);
+ * compactions and hashes that wait are called off with ERR_STOPPED. What a pool thread is reading ends by itself: the
+ * old backend may be closed when it has no readers left (backend_open_readers). On error the store must not be used any
+ * more. */
 enum err store_replace(struct store *self, struct backend *backend, struct errmsg *ret_message) MUST_USE;
 
 /* Newest revision: 1 for an empty store. In the middle of a write transaction: that before it. */
