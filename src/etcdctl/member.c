@@ -70,14 +70,15 @@ RUN(run_member_list) {
     return EXIT_OK;
 }
 
-/* The environment the new member is to be started with. */
-static void print_start_environment(struct ctl *ctl, struct etcd_client *client, const char *name, uint64_t id) {
-    const Etcdserverpb__MemberListResponse *list = list_members(ctl, client);
+/* The environment the new member is to be started with. The members are those of the answer: asking for the list again
+ * would wait for the new member where two of two are needed to agree. */
+static void print_start_environment(struct ctl *ctl, const char *name, const Etcdserverpb__MemberAddResponse *added) {
     CLEANUP_BUF struct buf cluster = BUF_INIT;
-    for (size_t i = 0; i < list->n_members; i++) {
-        const Etcdserverpb__Member *member = list->members[i];
+    for (size_t i = 0; i < added->n_members; i++) {
+        const Etcdserverpb__Member *member = added->members[i];
+        bool is_new = added->member && member->id == added->member->id;
         for (size_t j = 0; j < member->n_peerurls; j++)
-            buf_printf(&cluster, "%s%s=%s", cluster.len > 0 ? "," : "", member->id == id ? name : member->name,
+            buf_printf(&cluster, "%s%s=%s", cluster.len > 0 ? "," : "", is_new ? name : member->name,
                        member->peerurls[j]);
     }
     buf_append_cstr(&ctl->out, "\nETCD_NAME=");
@@ -108,8 +109,7 @@ RUN(run_member_add) {
     const Etcdserverpb__MemberAddResponse *response =
         ctl_call(ctl, client, "Cluster/MemberAdd", &request, &etcdserverpb__member_add_response__descriptor);
     ctl_print(ctl, &view_member_add, response, NULL);
-    if (ctl_is_simple(ctl))
-        print_start_environment(ctl, client, arguments->items[0], response->member ? response->member->id : 0);
+    if (ctl_is_simple(ctl)) print_start_environment(ctl, arguments->items[0], response);
     return EXIT_OK;
 }
 

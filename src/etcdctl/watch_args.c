@@ -11,14 +11,16 @@ const struct flag_spec watch_flag_specs[WATCH_FLAG_COUNT] = {
     {"progress-notify", 0, FLAG_BOOL, NULL, "tell from time to time which revision has been reached"},
 };
 
-static bool bad_number(struct failure *failure, const char *why) {
-    return failure_set(failure, EXIT_BAD_ARGS, "bad number of arguments%s", why);
+/* Which mistakes end an interactive watch (WATCH_LINE_FATAL) and which do not is upstream's choice. */
+static enum watch_line_kind bad_number(struct failure *failure, const char *why) {
+    failure_set(failure, EXIT_BAD_ARGS, "bad number of arguments%s", why);
+    return WATCH_LINE_FATAL;
 }
 
 /* Key and range from the words before "--" or from the environment. */
-static bool set_range(const struct flags *flags, const struct arguments *arguments, const char *env_key,
-                      const char *env_range, struct arena *arena, struct etcd_watch_request *request,
-                      struct failure *failure) {
+static enum watch_line_kind set_range(const struct flags *flags, const struct arguments *arguments, const char *env_key,
+                                      const char *env_range, struct arena *arena, struct etcd_watch_request *request,
+                                      struct failure *failure) {
     struct slice key, end = SLICE_NONE;
     bool has_end;
     if (*env_key != 0) {
@@ -30,25 +32,29 @@ static bool set_range(const struct flags *flags, const struct arguments *argumen
         has_end = arguments->before_dash == 2;
         if (has_end) end = argument(arguments, 1);
     }
+    if (flags_bool(flags, "prefix") && has_end) {
+        failure_set(failure, EXIT_BAD_ARGS, "`range_end` and `--prefix` are mutually exclusive");
+        return WATCH_LINE_BAD;
+    }
     if (flags_bool(flags, "prefix")) {
-        if (has_end) return failure_set(failure, EXIT_BAD_ARGS, "`range_end` and `--prefix` are mutually exclusive");
         end = prefix_end(key, arena);
         if (key.len == 0) key = end;
     }
     request->key = etcd_bytes_of(key.data, key.len);
     request->range_end = etcd_bytes_of(end.data, end.len);
-    return true;
+    return WATCH_LINE_WATCH;
 }
 
-bool watch_args_parse(const struct flags *flags, const struct arguments *arguments, const char *env_key,
-                      const char *env_range, struct arena *arena, struct watch_args *ret_args,
-                      struct failure *failure) {
+static enum watch_line_kind parse_args(const struct flags *flags, const struct arguments *arguments,
+                                       const char *env_key, const char *env_range, struct arena *arena,
+                                       struct watch_args *ret_args, struct failure *failure) {
     struct watch_args args = {0};
     if (arguments->dash && arguments->before_dash == arguments->count)
         return bad_number(failure, " (found separator --, but no commands)");
     if (*env_key != 0 && arguments->before_dash > 0) return bad_number(failure, " (found conflicting environment key)");
     if (*env_key == 0 && arguments->before_dash == 0) return bad_number(failure, "");
-    if (!set_range(flags, arguments, env_key, env_range, arena, &args.request, failure)) return false;
+    enum watch_line_kind kind = set_range(flags, arguments, env_key, env_range, arena, &args.request, failure);
+    if (kind != WATCH_LINE_WATCH) return kind;
     args.request.start_revision = flags_number(flags, "rev");
     args.request.prev_kv = flags_bool(flags, "prev-kv");
     args.request.progress_notify = flags_bool(flags, "progress-notify");
@@ -60,7 +66,13 @@ bool watch_args_parse(const struct flags *flags, const struct arguments *argumen
         args.exec_argv = exec_argv;
     }
     *ret_args = args;
-    return true;
+    return WATCH_LINE_WATCH;
+}
+
+bool watch_args_parse(const struct flags *flags, const struct arguments *arguments, const char *env_key,
+                      const char *env_range, struct arena *arena, struct watch_args *ret_args,
+                      struct failure *failure) {
+    return parse_args(flags, arguments, env_key, env_range, arena, ret_args, failure) == WATCH_LINE_WATCH;
 }
 
 static enum watch_line_kind bad_line(struct slice line, struct failure *failure, const char *why) {
@@ -92,15 +104,16 @@ enum watch_line_kind watch_line_parse(struct slice line, const char *env_key, co
     const char **argv = arena_alloc(arena, count * sizeof *argv);
     for (size_t i = 0; i < count; i++) argv[i] = (const char *)words[i].data;
     struct arguments arguments;
-    enum watch_line_kind kind = WATCH_LINE_WATCH;
-    struct failure inner = {0};
-    if (flags_parse(&flags, argv + 1, count - 1, &arguments, &reason) != FLAGS_GOOD) {
+    enum watch_line_kind kind = WATCH_LINE_FATAL;
+    if (flags_parse(&flags, argv + 1, count - 1, &arguments, &reason) == FLAGS_GOOD)
+        kind = parse_args(&flags, &arguments, env_key, env_range, arena, ret_args, failure);
+    else
         failure_set(failure, EXIT_BAD_ARGS, "%s", reason.len > 0 ? buf_cstr(&reason) : "pflag: help requested");
-        kind = WATCH_LINE_FATAL;
-    } else if (!watch_args_parse(&flags, &arguments, env_key, env_range, arena, ret_args, &inner)) {
-        kind = bad_line(line, failure, buf_cstr(&inner.text));
+    if (kind == WATCH_LINE_BAD) {
+        buf_clear(&reason);
+        buf_append_slice(&reason, buf_slice(&failure->text));
+        bad_line(line, failure, buf_cstr(&reason));
     }
-    failure_release(&inner);
     flags_release(&flags);
     return kind;
 }

@@ -195,8 +195,7 @@ static void test_bad_watch_lines(void **state) {
         {"watch", WATCH_LINE_BAD, "Invalid command watch (command type or key is not provided)"},
         {"watch a --prefix b", WATCH_LINE_BAD,
          "Invalid command watch a --prefix b (`range_end` and `--prefix` are mutually exclusive)"},
-        {"watch a --", WATCH_LINE_BAD,
-         "Invalid command watch a -- (bad number of arguments (found separator --, but no commands))"},
+        {"watch a --", WATCH_LINE_FATAL, "bad number of arguments (found separator --, but no commands)"},
         {"watch --nosuch a", WATCH_LINE_FATAL, "unknown flag: --nosuch"},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
