@@ -5,6 +5,8 @@
 #include "base/map.h"
 #include "mvcc/store_private.h"
 
+#include <stdlib.h>
+
 /* Pairs taken into the index at once while restoring: bounds the memory that sorting them takes. */
 #define RESTORE_PIECE ((size_t)1 << 20)
 #define RESTORE_PIECE_BYTES ((size_t)256 << 20)
@@ -38,12 +40,12 @@ enum err store__fail(struct store *self, enum err error) {
     return error;
 }
 
-enum err store__fetch(struct store *self, const struct backend_view *view, struct revision revision,
-                      struct slice *ret_kv) {
+enum err store__fetch(struct store *self, const struct backend_view *view, struct bolt_hint *hint,
+                      struct revision revision, struct slice *ret_kv) {
     uint8_t bytes[BACKEND_REVISION_MAX_BYTES];
     struct slice key = slice_make(bytes, backend_revision_encode(bytes, revision.main, revision.sub, false));
     struct slice value = SLICE_NONE;
-    enum err error = view != NULL ? backend_view_get(view, BACKEND_KEY, key, &value)
+    enum err error = view != NULL ? backend_view_get_near(view, hint, key, &value)
                                   : backend_get(self->backend, BACKEND_KEY, key, &value);
     if (error == OK && value.data == NULL) error = ERR_CORRUPT;
     if (error != OK) return store__fail(self, error);
@@ -121,13 +123,23 @@ static enum err load_index(struct restore *restore, const struct backend_view *v
     return OK;
 }
 
+static int compare_leased(const void *a, const void *b) {
+    return slice_compare((*(const struct map_bytes_entry *const *)a)->key,
+                         (*(const struct map_bytes_entry *const *)b)->key);
+}
+
+/* In key order, so that two starts do the same. */
 static void attach_leases(struct restore *restore) {
     const struct store_lease_ops *lease = &restore->store->options.lease;
-    if (lease->attach == NULL) return;
-    for (size_t i = 0; i < restore->leases.capacity; i++) {
-        struct map_bytes_entry *entry = &restore->leases.entries[i];
-        if (entry->value != NULL) lease->attach(lease->context, entry->key, (int64_t)(uintptr_t)entry->value);
-    }
+    size_t count = 0;
+    if (lease->attach == NULL || restore->leases.count == 0) return;
+    struct map_bytes_entry **leased = NEW_ARRAY(struct map_bytes_entry *, restore->leases.count);
+    for (size_t i = 0; i < restore->leases.capacity; i++)
+        if (restore->leases.entries[i].value != NULL) leased[count++] = &restore->leases.entries[i];
+    qsort(leased, count, sizeof *leased, compare_leased);
+    for (size_t i = 0; i < count; i++)
+        lease->attach(lease->context, leased[i]->key, (int64_t)(uintptr_t)leased[i]->value);
+    mem_free(leased);
 }
 
 /* Fills an empty store from its backend (rules: spec backend-schema 10). */

@@ -142,7 +142,7 @@ static size_t add_item(struct store_range *self, const struct index_item *item) 
     case STORE_BY_VALUE: {
         struct slice encoded;
         struct keyvalue kv = {.value = SLICE_LITERAL("")};
-        if (store__fetch(self->store, self->view, item->mod, &encoded) == OK && keyvalue_decode(encoded, &kv) != OK)
+        if (store__fetch(self->store, self->view, &self->hint, item->mod, &encoded) == OK && keyvalue_decode(encoded, &kv) != OK)
             (void)store__fail(self->store, ERR_CORRUPT);
         added.value = kv.value;
         cost = FETCH_COST;
@@ -328,7 +328,7 @@ enum err store_range_next(struct store_range *self, struct slice *ret_kv, bool *
         return OK;
     }
     struct slice kv;
-    TRY(store__fetch(self->store, self->view, self->items.items[self->next].revision, &kv));
+    TRY(store__fetch(self->store, self->view, &self->hint, self->items.items[self->next].revision, &kv));
     if (self->options.keys_only) {
         if (self->arena.first_chunk_bytes == 0) arena_init(&self->arena, 0);
         if (without_value(&self->arena, kv, &kv) != OK) return store__fail(self->store, ERR_CORRUPT);
@@ -387,7 +387,7 @@ enum err store_get(struct store *self, struct slice key, int64_t revision, struc
         *ret_found = false;
         return OK;
     }
-    TRY(store__fetch(self, NULL, item.mod, ret_kv));
+    TRY(store__fetch(self, NULL, NULL, item.mod, ret_kv));
     *ret_found = true;
     return OK;
 }

@@ -19,7 +19,7 @@ static int64_t old_lease(struct store *store, const struct index_before *before)
     if (!before->was_live || !before->had_lease) return 0;
     struct slice encoded;
     struct keyvalue kv;
-    if (store__fetch(store, NULL, before->mod, &encoded) != OK) return 0;
+    if (store__fetch(store, NULL, NULL, before->mod, &encoded) != OK) return 0;
     if (keyvalue_decode(encoded, &kv) != OK) {
         (void)store__fail(store, ERR_CORRUPT);
         return 0;
@@ -88,7 +88,7 @@ int64_t store_txn_delete_range(struct store_txn *txn, struct slice key, struct s
 bool store_txn_get(struct store_txn *txn, struct slice key, struct slice *ret_kv) {
     struct index_item item;
     return index_get(txn->store->index, key, INT64_MAX, &item) &&
-           store__fetch(txn->store, NULL, item.mod, ret_kv) == OK;
+           store__fetch(txn->store, NULL, NULL, item.mod, ret_kv) == OK;
 }
 
 int64_t store_txn_revision(const struct store_txn *txn) { return txn->store->revision + (txn->changes > 0); }

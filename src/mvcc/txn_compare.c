@@ -51,7 +51,7 @@ static enum err one_holds(struct store *store, const compare *request, const str
         (target == ETCDSERVERPB__COMPARE__COMPARE_TARGET__LEASE && item != NULL && index_key_has_lease(item->key));
     if (needs_pair && item != NULL) {
         struct slice encoded;
-        TRY(store__fetch(store, NULL, item->mod, &encoded));
+        TRY(store__fetch(store, NULL, NULL, item->mod, &encoded));
         if (keyvalue_decode(encoded, &kv) != OK) return store__fail(store, ERR_CORRUPT);
     }
     int order = 0;

@@ -89,7 +89,7 @@ void watch__event_find_previous(struct store *store, struct watch_event *event) 
     struct index_item item;
     struct slice kv;
     if (before < store->compact_revision || !index_get(store->index, event->key, before, &item)) return;
-    if (store__fetch(store, NULL, item.mod, &kv) == OK) event->previous = shared_copy(kv);
+    if (store__fetch(store, NULL, NULL, item.mod, &kv) == OK) event->previous = shared_copy(kv);
 }
 
 size_t watch_event_size(const struct watch_event *event, bool with_previous) {
