@@ -138,10 +138,8 @@ void etcd_client_run(struct etcd_client *client, int64_t timeout_ms) {
         etcdclient_turn(client, until_ns);
         return;
     }
-    while (!client->is_stopping) {
+    while (!client->is_stopping && (timeout_ms < 0 ? client_is_busy(client->core) : env_now_ns(env) < until_ns))
         etcdclient_turn(client, until_ns);
-        if (timeout_ms < 0 ? !client_is_busy(client->core) : env_now_ns(env) >= until_ns) return;
-    }
 }
 
 void etcd_client_stop(struct etcd_client *client) { client->is_stopping = true; }
