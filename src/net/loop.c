@@ -58,10 +58,16 @@ static void turn(struct net_loop *self) {
 
 static void on_check(uv_check_t *check) { turn(check->data); }
 
-/* Before the very first poll there was no turn: what was made while the program started must not wait. */
+/* Before a poll: nothing that was made since the turn (by callbacks of closing, or outside of the loop) must wait in
+ * it, and before the very first one there was no turn. */
 static void on_prepare(uv_prepare_t *prepare) {
     struct net_loop *self = prepare->data;
-    if (!self->has_turned) turn(self);
+    if (!self->has_turned) {
+        turn(self);
+    } else if (!list_is_empty(&self->dirty)) {
+        flush_dirty(self);
+        if (!list_is_empty(&self->dirty)) uv_idle_start(&self->idle, on_idle);
+    }
 }
 
 static void end_lingering(uv_timer_t *timer) {
@@ -112,6 +118,10 @@ void net_loop_free(struct net_loop *self) {
     LIST_FOREACH (it, &self->links) net__link_close(CONTAINER_OF(it, struct net_link, link), OK);
     uv_prepare_stop(&self->prepare);
     uv_check_stop(&self->check);
+    /* Links first: their listeners close their own handles when the last is gone. */
+    do uv_run(&self->uv, UV_RUN_NOWAIT);
+    while (!list_is_empty(&self->links));
+    uv_run(&self->uv, UV_RUN_NOWAIT);
     uv_walk(&self->uv, close_handle, NULL);
     uv_run(&self->uv, UV_RUN_DEFAULT);
     CHECK(list_is_empty(&self->links));

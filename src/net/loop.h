@@ -28,7 +28,8 @@ struct net_loop;
 
 /* Never NULL. */
 struct net_loop *net_loop_new(void);
-/* Closes what is open (links' `closed` is called) and frees. Not from inside a callback. NULL is allowed. */
+/* Closes what is open (links' `closed` is called) and frees. Listeners must have been told to shut down. Not from
+ * inside a callback. NULL is allowed. */
 void net_loop_free(struct net_loop *self);
 
 /* Called once a turn, after the reads; returns the nanoseconds until it wants to be called again at the latest, 0 for
