@@ -16,7 +16,7 @@ test:
 build:
 	@scripts/packages.sh build
 	@cmake --preset release -B build/release >/dev/null
-	@ninja -C build/release
+	@ninja -C build/release programs
 
 format:
 	@scripts/packages.sh test
