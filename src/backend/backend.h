@@ -148,6 +148,9 @@ void backend_view_unref(struct backend_view *view);               /* loop only; 
 /* As backend_get, as of the view. */
 enum err backend_view_get(const struct backend_view *view, enum backend_bucket bucket, struct slice key,
                           struct slice *ret_value) MUST_USE;
+/* The same for one who fetches many keys of the key bucket from one view on one thread: near keys are cheap. */
+enum err backend_view_get_near(const struct backend_view *view, struct bolt_hint *hint, struct slice key,
+                               struct slice *ret_value) MUST_USE;
 
 /* Walks a bucket of a view in key order: file, sealed and active buffer merged, without deleted keys. The caller
  * embeds it; it owns nothing. */

@@ -135,6 +135,15 @@ static void check_scope(const struct backend_view *view, enum backend_bucket buc
     CHECKF(bucket == BACKEND_KEY || view->scope == BACKEND_VIEW_ALL, "backend: view of the key bucket only");
 }
 
+enum err backend_view_get_near(const struct backend_view *view, struct bolt_hint *hint, struct slice key,
+                               struct slice *ret_value) {
+    for (int source = SOURCES - 1; source >= 0; source--)
+        if (get_revision(&view->puts[source], &view->deletes[source], key, ret_value)) return OK;
+    *ret_value = SLICE_NONE;
+    struct bolt_bucket *bucket = view->reader->buckets[BACKEND_KEY];
+    return bucket == NULL ? OK : bolt_get_near(bucket, hint, key, ret_value);
+}
+
 enum err backend_view_get(const struct backend_view *view, enum backend_bucket bucket, struct slice key,
                           struct slice *ret_value) {
     check_scope(view, bucket);

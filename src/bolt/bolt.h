@@ -137,6 +137,17 @@ void bolt_bucket_set_sequence(struct bolt_bucket *bucket, uint64_t sequence);
 
 /* *ret_value is SLICE_NONE when the key is absent or a bucket. The only error is ERR_CORRUPT. */
 enum err bolt_get(struct bolt_bucket *bucket, struct slice key, struct slice *ret_value) MUST_USE;
+/* Where the last key was found, for one who looks up keys that lie near each other: {0} to begin with, one bucket of
+ * one read transaction, one thread. */
+struct bolt_hint {
+    const uint8_t *leaf; /* bolt's own from here on */
+    uint64_t leaf_bytes;
+    uint32_t count;
+    uint32_t next;
+};
+/* As bolt_get; the key behind the last one costs no descent, nor does another of the same page. */
+enum err bolt_get_near(struct bolt_bucket *bucket, struct bolt_hint *hint, struct slice key,
+                       struct slice *ret_value) MUST_USE;
 /* Adds or replaces; key and value must live until the transaction ends. In ascending order a put costs no search.
  * Errors: ERR_BOLT_KEY_REQUIRED, ERR_BOLT_KEY_TOO_LARGE, ERR_BOLT_VALUE_TOO_LARGE, ERR_BOLT_INCOMPATIBLE_VALUE (a
  * bucket has that name, or this is the root), ERR_CORRUPT. */

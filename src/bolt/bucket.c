@@ -25,8 +25,10 @@ static enum err root_block(const struct bolt_bucket *self, struct block *ret_blo
 
 /* ---- finding ---- */
 
-/* A leaf's element with `key`, in nodes where there are some, in pages below. ret_value's data is NULL when absent. */
-static enum err find(const struct bolt_bucket *self, struct slice key, struct slice *ret_value, uint32_t *ret_flags) {
+/* A leaf's element with `key`, in nodes where there are some, in pages below. ret_value's data is NULL when absent.
+ * `hint` (may be NULL) learns the page and what comes next in it. */
+static enum err find(const struct bolt_bucket *self, struct slice key, struct bolt_hint *hint, struct slice *ret_value,
+                     uint32_t *ret_flags) {
     const struct node *node = self->node;
     struct block block;
     *ret_value = SLICE_NONE;
@@ -53,6 +55,7 @@ static enum err find(const struct bolt_bucket *self, struct slice key, struct sl
         TRY(tx_block(self->tx, block_child(&block, index), &block));
     }
     if (!block_guess(&block, key, range, &index, &is_equal)) return tx_bad_block(self->tx, &block);
+    if (hint != NULL) *hint = (struct bolt_hint){block.data, block.size_bytes, block.count, index + is_equal};
     if (!is_equal) return OK;
     struct slice found;
     if (!block_item(&block, index, &found, ret_value, ret_flags)) {
@@ -65,7 +68,37 @@ static enum err find(const struct bolt_bucket *self, struct slice key, struct sl
 enum err bolt_get(struct bolt_bucket *bucket, struct slice key, struct slice *ret_value) {
     struct slice value;
     uint32_t flags;
-    TRY(find(bucket, key, &value, &flags));
+    TRY(find(bucket, key, NULL, &value, &flags));
+    *ret_value = flags & ELEMENT_BUCKET ? SLICE_NONE : value;
+    return OK;
+}
+
+/* The element `hint` points at, or another between first and last of its page. */
+static bool find_in_hint(struct bolt_hint *hint, struct slice key, struct slice *ret_value, uint32_t *ret_flags) {
+    if (hint->leaf == NULL || hint->count == 0) return false;
+    struct block block = {hint->leaf, hint->leaf_bytes, hint->count, true};
+    struct slice there;
+    if (hint->next < hint->count && block_item(&block, hint->next, &there, ret_value, ret_flags) &&
+        slice_equal(there, key)) {
+        hint->next++;
+        return true;
+    }
+    struct slice first, last;
+    if (!block_key(&block, 0, &first) || !block_key(&block, hint->count - 1, &last)) return false;
+    if (key_compare(key, first) < 0 || key_compare(key, last) > 0) return false;
+    uint32_t index;
+    bool is_equal;
+    struct key_range range = {key_prefix(first), key_prefix(last)};
+    if (!block_guess(&block, key, range, &index, &is_equal) || !is_equal) return false;
+    if (!block_item(&block, index, &there, ret_value, ret_flags)) return false;
+    hint->next = index + 1;
+    return true;
+}
+
+enum err bolt_get_near(struct bolt_bucket *bucket, struct bolt_hint *hint, struct slice key, struct slice *ret_value) {
+    struct slice value;
+    uint32_t flags;
+    if (!find_in_hint(hint, key, &value, &flags)) TRY(find(bucket, key, hint, &value, &flags));
     *ret_value = flags & ELEMENT_BUCKET ? SLICE_NONE : value;
     return OK;
 }
@@ -235,7 +268,7 @@ enum err bolt_bucket_open(struct bolt_bucket *parent, struct slice name, struct 
     if (child == NULL) {
         struct slice value;
         uint32_t flags;
-        TRY(find(parent, name, &value, &flags));
+        TRY(find(parent, name, NULL, &value, &flags));
         if (value.data == NULL) return ERR_BOLT_BUCKET_NOT_FOUND;
         if (!(flags & ELEMENT_BUCKET)) return ERR_BOLT_INCOMPATIBLE_VALUE;
         child = new_handle(parent, name);
@@ -256,7 +289,7 @@ enum err bolt_bucket_create(struct bolt_bucket *parent, struct slice name, struc
     if (name.len > BOLT_MAX_KEY_BYTES) return ERR_BOLT_KEY_TOO_LARGE;
     struct slice value;
     uint32_t flags;
-    TRY(find(parent, name, &value, &flags));
+    TRY(find(parent, name, NULL, &value, &flags));
     if (value.data != NULL) return flags & ELEMENT_BUCKET ? ERR_BOLT_BUCKET_EXISTS : ERR_BOLT_INCOMPATIBLE_VALUE;
     struct bolt_bucket *child = new_handle(parent, name);
     /* Its real value is made by the commit; until then the element holds the place. */

@@ -78,9 +78,10 @@ struct store {
 /* Notes that the member must stop, and returns `error`. */
 enum err store__fail(struct store *self, enum err error);
 
-/* The stored pair of a revision, from a view or (view NULL) from the backend as it is. */
-enum err store__fetch(struct store *self, const struct backend_view *view, struct revision revision,
-                      struct slice *ret_kv) MUST_USE;
+/* The stored pair of a revision, from a view (`hint` remembers where the last one was) or (both NULL) from the backend
+ * as it is. */
+enum err store__fetch(struct store *self, const struct backend_view *view, struct bolt_hint *hint,
+                      struct revision revision, struct slice *ret_kv) MUST_USE;
 
 /* store_compact.c */
 enum err store__compaction_resume(struct store *self, int64_t scheduled) MUST_USE;

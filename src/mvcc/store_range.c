@@ -24,6 +24,7 @@ struct store_range {
     struct buf text;
     struct index_range range;
     struct backend_view *view; /* NULL: reads the backend as it is, in one go */
+    struct bolt_hint hint;
     int64_t header_revision;
     int64_t at;
     bool is_newest; /* nothing newer than `at` is in the index yet: only before the first pause */
@@ -142,7 +143,8 @@ static size_t add_item(struct store_range *self, const struct index_item *item) 
     case STORE_BY_VALUE: {
         struct slice encoded;
         struct keyvalue kv = {.value = SLICE_LITERAL("")};
-        if (store__fetch(self->store, self->view, &self->hint, item->mod, &encoded) == OK && keyvalue_decode(encoded, &kv) != OK)
+        if (store__fetch(self->store, self->view, &self->hint, item->mod, &encoded) == OK &&
+            keyvalue_decode(encoded, &kv) != OK)
             (void)store__fail(self->store, ERR_CORRUPT);
         added.value = kv.value;
         cost = FETCH_COST;
