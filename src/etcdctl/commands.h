@@ -41,8 +41,9 @@ RUN(run_member_update);
 RUN(run_member_promote);
 RUN(run_member_list);
 
-/* snapshot.c */
+/* snapshot.c, snapshot_status.c */
 RUN(run_snapshot_save);
+RUN(run_snapshot_status);
 
 /* auth.c: auth, users, roles */
 RUN(run_auth_enable);
@@ -68,7 +69,6 @@ RUN(run_help);
 
 /* unported.c */
 RUN(run_snapshot_restore);
-RUN(run_snapshot_status);
 RUN(run_make_mirror);
 RUN(run_lock);
 RUN(run_elect);

@@ -42,9 +42,9 @@ void ctl_release(struct ctl *self) {
 /* ---- output and ways out ---- */
 
 void ctl_flush(struct ctl *self) {
-    fwrite(self->out.data, 1, self->out.len, stdout);
+    if (self->out.len > 0) fwrite(self->out.data, 1, self->out.len, stdout);
     fflush(stdout);
-    fwrite(self->errors.data, 1, self->errors.len, stderr);
+    if (self->errors.len > 0) fwrite(self->errors.data, 1, self->errors.len, stderr);
     buf_clear(&self->out);
     buf_clear(&self->errors);
 }
@@ -218,6 +218,14 @@ static void take_endpoints(struct ctl *self) {
         ctl_fail(self, EXIT_BAD_FEATURE, "--discovery-srv is not supported by this version of etcdctl");
 }
 
+void ctl_set_output(struct ctl *self) {
+    self->printer.out = &self->out;
+    self->printer.errors = &self->errors;
+    self->printer.hex = flags_bool(&self->flags, "hex");
+    if (!output_format_parse(flags_text(&self->flags, "write-out"), &self->printer.format))
+        ctl_fail(self, EXIT_BAD_FEATURE, "unsupported output format");
+}
+
 void ctl_setup(struct ctl *self) {
     if (self->is_set_up) return;
     self->is_set_up = true;
@@ -226,11 +234,7 @@ void ctl_setup(struct ctl *self) {
     const char *const known[] = {"ETCDCTL_API", watch ? "ETCDCTL_WATCH_KEY" : NULL, "ETCDCTL_WATCH_RANGE_END", NULL};
     flags_read_environment(&self->flags, environ, known, report_environment, self);
     if (flags_bool(&self->flags, "debug")) dump_flags(self);
-    self->printer.out = &self->out;
-    self->printer.errors = &self->errors;
-    self->printer.hex = flags_bool(&self->flags, "hex");
-    if (!output_format_parse(flags_text(&self->flags, "write-out"), &self->printer.format))
-        ctl_fail(self, EXIT_BAD_FEATURE, "unsupported output format");
+    ctl_set_output(self);
     check_security(self);
     take_credentials(self);
     take_endpoints(self);

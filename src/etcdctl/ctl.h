@@ -55,6 +55,8 @@ const char *ctl_error_text(struct ctl *self, const struct etcd_error *error);
 
 /* Environment, output format, endpoints, credentials: what a command that talks to a server does first. Once. */
 void ctl_setup(struct ctl *self);
+/* Only the output format: for commands that need no server. */
+void ctl_set_output(struct ctl *self);
 /* A client for all endpoints, set up and authenticated. */
 struct etcd_client *ctl_connect(struct ctl *self);
 /* A client for one endpoint. */

@@ -150,7 +150,7 @@ static const struct command snapshot_commands[] = {
      .run = run_snapshot_restore},
     {.name = "status",
      .arguments = "<filename>",
-     .summary = "Moved to etcdutl: tells what is in a snapshot",
+     .summary = "Tells what is in a snapshot (moved to etcdutl)",
      .run = run_snapshot_status},
 };
 

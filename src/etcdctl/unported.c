@@ -15,12 +15,6 @@ RUN(run_snapshot_restore) {
     not_here(ctl, command);
 }
 
-RUN(run_snapshot_status) {
-    moved("status");
-    if (arguments->count != 1) ctl_fail(ctl, EXIT_BAD_ARGS, "snapshot status requires exactly one argument");
-    not_here(ctl, command);
-}
-
 RUN(run_make_mirror) {
     if (arguments->count != 1) ctl_fail(ctl, EXIT_BAD_ARGS, "make-mirror takes one destination argument");
     if (*flags_text(&ctl->flags, "dest-prefix") != 0 && flags_bool(&ctl->flags, "no-dest-prefix"))
