@@ -19,6 +19,7 @@
 
 #define HTTP__INLINE_PIECES 4
 #define HTTP__ARENA_CHUNK_BYTES 2000
+#define HTTP__ARENA_KEPT_MAX (64 * 1024)
 #define HTTP__STREAM_POOL_MAX 4096
 
 /* Pieces that wait, oldest first. */

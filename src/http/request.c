@@ -163,7 +163,11 @@ static void stream_free(struct http_stream *self) {
         mem_free(self);
         return;
     }
-    arena_reset(&self->request.arena);
+    struct arena *arena = &self->request.arena;
+    if (arena_used(arena) + (size_t)(arena->end - arena->at) > HTTP__ARENA_KEPT_MAX)
+        arena_release(arena); /* its first chunk may be a large one */
+    else
+        arena_reset(arena);
     list_init(&self->link);
     list_push_front(&server->pool, &self->link);
     server->pool_count++;

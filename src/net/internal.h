@@ -36,7 +36,8 @@ struct net_loop {
     int64_t (*hook)(void *context);
     void *hook_context;
     uint64_t turn;
-    struct buf scratch; /* what one flush produces */
+    uint64_t reads_end_ns; /* of this turn; 0: nothing was read yet */
+    struct buf scratch;    /* what one flush produces */
     uint8_t *read_bytes;
     struct net__signal signals[NET__SIGNALS_MAX];
     size_t signal_count;
@@ -77,6 +78,8 @@ struct net_link {
     char peer[NET__PEER_MAX];
 };
 
+/* Whether this turn has read long enough. */
+bool net__loop_has_read_enough(struct net_loop *self);
 /* After a read: many answered links are not kept waiting for the rest of a long turn. */
 void net__loop_flush_batch(struct net_loop *self);
 /* The link has sent everything: it is closed after NET_LINGER_NS. */

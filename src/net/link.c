@@ -56,6 +56,7 @@ static void shut(struct net_link *self) {
         net__link_close(self, OK);
         return;
     }
+    self->is_throttled = false;
     net__loop_linger(self->loop, self);
 }
 
@@ -73,7 +74,9 @@ static bool transport_out(struct net_link *self) {
 
 static void on_alloc(uv_handle_t *handle, size_t suggested_bytes, uv_buf_t *ret_room) {
     struct net_link *self = handle->data;
-    *ret_room = uv_buf_init((char *)self->loop->read_bytes, NET__READ_BYTES);
+    /* Without room libuv reports UV_ENOBUFS instead of reading. */
+    bool is_late = net__loop_has_read_enough(self->loop);
+    *ret_room = uv_buf_init((char *)self->loop->read_bytes, is_late ? 0 : NET__READ_BYTES);
 }
 
 static void stop_reading(struct net_link *self) {
@@ -95,29 +98,38 @@ static void read_end(struct net_link *self, ssize_t error) {
     }
 }
 
-static void throttle(struct net_link *self, size_t size_bytes) {
-    if (self->read_turn != self->loop->turn) {
-        self->read_turn = self->loop->turn;
-        self->read_bytes = 0;
-    }
-    self->read_bytes += size_bytes;
-    if (self->read_bytes < NET_READ_BUDGET_BYTES || self->is_shut) return;
+/* Reads on in the next turn. */
+static void throttle(struct net_link *self) {
     stop_reading(self);
+    if (self->is_shut) return; /* lingering: the end will come */
     self->is_throttled = true;
     list_remove(&self->wait_link);
     list_push_back(&self->loop->throttled, &self->wait_link);
 }
 
+static void count_read(struct net_link *self, size_t size_bytes) {
+    if (self->read_turn != self->loop->turn) {
+        self->read_turn = self->loop->turn;
+        self->read_bytes = 0;
+    }
+    self->read_bytes += size_bytes;
+    if (self->read_bytes >= NET_READ_BUDGET_BYTES) throttle(self);
+}
+
 static void on_read(uv_stream_t *stream, ssize_t size_bytes, const uv_buf_t *room) {
     struct net_link *self = stream->data;
     if (self->is_closing || size_bytes == 0) return;
+    if (size_bytes == UV_ENOBUFS) {
+        throttle(self);
+        return;
+    }
     if (size_bytes < 0) {
         read_end(self, size_bytes);
         return;
     }
     if (self->is_shut) return; /* lingering: nobody reads it */
     transport_in(self, slice_make(room->base, (size_t)size_bytes));
-    if (!self->is_closing) throttle(self, (size_t)size_bytes);
+    if (!self->is_closing) count_read(self, (size_t)size_bytes);
     net__loop_flush_batch(self->loop);
 }
 

@@ -17,6 +17,12 @@ static void flush_dirty(struct net_loop *self) {
     }
 }
 
+bool net__loop_has_read_enough(struct net_loop *self) {
+    uint64_t now_ns = uv_hrtime();
+    if (self->reads_end_ns == 0) self->reads_end_ns = now_ns + NET_TURN_READ_NS;
+    return now_ns >= self->reads_end_ns;
+}
+
 void net__loop_flush_batch(struct net_loop *self) {
     if (self->dirty_count >= NET_FLUSH_BATCH) flush_dirty(self);
 }
@@ -49,6 +55,7 @@ static void schedule(struct net_loop *self, int64_t next_ns) {
 static void turn(struct net_loop *self) {
     self->has_turned = true;
     self->turn++;
+    self->reads_end_ns = 0;
     int64_t next_ns = self->hook != NULL ? self->hook(self->hook_context) : -1;
     flush_dirty(self);
     resume_throttled(self);

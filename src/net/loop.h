@@ -23,6 +23,7 @@ struct net_loop;
 
 #define NET_READ_BUDGET_BYTES (256 * 1024)  /* a link and turn */
 #define NET_WRITE_BUDGET_BYTES (512 * 1024) /* a link and turn */
+#define NET_TURN_READ_NS INT64_C(5000000)
 #define NET_FLUSH_BATCH 32
 #define NET_LINGER_NS INT64_C(500000000) /* after our end of stream, for the other side's */
 

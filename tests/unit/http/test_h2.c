@@ -551,6 +551,42 @@ static void a_silent_client_is_pinged_and_then_left(void **state) {
     assert_true(http_conn_is_finished(self->conn));
 }
 
+static void settings_without_end_break_the_connection(void **state) {
+    struct fixture *self = *state;
+    pump(self);
+    static const uint8_t settings[] = {0, 0, 0, 4, 0, 0, 0, 0, 0};
+    size_t count = 0;
+    while (http_conn_wants_read(self->conn)) { /* each wants an acknowledgement, none is fetched */
+        http_conn_receive(self->conn, slice_make(settings, sizeof settings));
+        assert_true(++count <= HTTP_CONTROL_QUEUE_MAX + 10);
+    }
+    assert_true(count > HTTP_CONTROL_QUEUE_MAX - 10);
+    http_conn_produce(self->conn, &self->wire, 1 << 20);
+    buf_clear(&self->wire);
+    assert_true(http_conn_is_finished(self->conn));
+}
+
+static void a_silent_server_is_pinged_and_then_left(void **state) {
+    struct fixture *self = *state;
+    http_client_free(self->client);
+    http_conn_free(self->conn);
+    struct http_conn_info info = {.peer = "p"};
+    self->conn = http_conn_new(self->server, &self->conn_owner, &info);
+    struct http_client_options options = {
+        .env = &self->env.env, .keepalive_interval_ns = 10 * NS_PER_SECOND, .keepalive_timeout_ns = 3 * NS_PER_SECOND};
+    self->client = http_client_new(&options, &self->client_owner);
+    start(self, 0, "/keep", true);
+    pump(self);
+    for (int i = 0; i < 10; i++) { /* it answers */
+        fake_env_advance(&self->env, 11 * NS_PER_SECOND);
+        pump(self);
+    }
+    assert_false(http_client_is_finished(self->client));
+    fake_env_advance(&self->env, 22 * NS_PER_SECOND);
+    assert_true(http_client_is_finished(self->client));
+    http_request_abort(self->kept, 0);
+}
+
 static void a_broken_preface_is_not_answered_for_long(void **state) {
     struct fixture *self = *state;
     http_conn_receive(self->conn, SLICE_LITERAL("PRI * HTTP/2.0\r\n\r\nXX\r\n\r\n"));
@@ -608,6 +644,8 @@ int main(void) {
         TEST(answers_between_pings_forgive),
         TEST(rapid_resets_end_the_connection),
         TEST(a_silent_client_is_pinged_and_then_left),
+        TEST(settings_without_end_break_the_connection),
+        TEST(a_silent_server_is_pinged_and_then_left),
         TEST(a_broken_preface_is_not_answered_for_long),
         TEST(garbage_after_the_preface_ends_in_goaway),
         TEST(unsent_requests_are_known_to_be_unsent),
