@@ -36,11 +36,8 @@ enum raft__vote_result { RAFT__VOTE_PENDING, RAFT__VOTE_LOST, RAFT__VOTE_WON };
 typedef bool (*raft__index_of)(const void *context, uint64_t id, uint64_t *ret_index);
 typedef enum raft__vote (*raft__vote_of)(const void *context, uint64_t id);
 
-/* The highest index that a majority has; UINT64_MAX of nobody. */
-uint64_t raft__majority_committed(const raft_ids *voters, raft__index_of index_of, const void *context);
-/* An empty majority is won. */
-enum raft__vote_result raft__majority_vote(const raft_ids *voters, raft__vote_of vote_of, const void *context);
-/* Both halves must agree. */
+/* The highest index that a majority has, UINT64_MAX of nobody, and whether a majority is won (nobody's is): of both
+ * halves of a joint configuration. */
 uint64_t raft__joint_committed(const struct raft_conf_state *conf, raft__index_of index_of, const void *context);
 enum raft__vote_result raft__joint_vote(const struct raft_conf_state *conf, raft__vote_of vote_of, const void *context);
 
@@ -134,8 +131,6 @@ bool raft__log_matches(const struct raft__log *self, uint64_t index, uint64_t te
 void raft__log_push(struct raft__log *self, struct raft_entry entry);
 /* Drops the entries from `index` on. */
 void raft__log_truncate(struct raft__log *self, uint64_t index);
-/* Drops the entries up to `index`; [base, last]. */
-void raft__log_compact(struct raft__log *self, uint64_t index);
 /* Empty, behind {index, term}. */
 void raft__log_restore(struct raft__log *self, uint64_t index, uint64_t term);
 /* The last index at or below `index` whose term is at most `term`. */
@@ -222,12 +217,10 @@ struct raft__progress *raft__peer(const struct raft *self, uint64_t id);
 void raft__switch_conf(struct raft *self, struct raft_conf_state conf);
 void raft__log_line(struct raft *self, enum log_level level, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
-enum err raft__step_message(struct raft *self, const struct raft_message *message);
 
 /* election.c */
 void raft__become_follower(struct raft *self, uint64_t term, uint64_t lead);
 void raft__hup(struct raft *self, bool is_transfer);
-bool raft__is_promotable(const struct raft *self);
 /* False: the message is not for the role's own step. */
 bool raft__term_gate(struct raft *self, const struct raft_message *message);
 void raft__handle_vote_request(struct raft *self, const struct raft_message *message);
@@ -236,7 +229,6 @@ void raft__tick_election(struct raft *self);
 enum err raft__step_candidate(struct raft *self, const struct raft_message *message);
 
 /* leader.c */
-void raft__become_leader(struct raft *self);
 /* Gives term and index to the entries and appends them. */
 void raft__append_own(struct raft *self, const struct raft_entry *entries, size_t count);
 bool raft__maybe_commit(struct raft *self);

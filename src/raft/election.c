@@ -62,7 +62,7 @@ static void become_pre_candidate(struct raft *self) {
                    self->term);
 }
 
-void raft__become_leader(struct raft *self) {
+static void become_leader(struct raft *self) {
     self->role = RAFT_LEADER;
     reset(self, self->term);
     self->lead = self->config.id;
@@ -75,7 +75,7 @@ void raft__become_leader(struct raft *self) {
     raft__log_line(self, LOG_INFO_LEVEL, "%" PRIx64 " became leader at term %" PRIu64, self->config.id, self->term);
 }
 
-bool raft__is_promotable(const struct raft *self) {
+static bool is_promotable(const struct raft *self) {
     const struct raft__progress *own = raft__peer(self, self->config.id);
     return own != NULL && !own->is_learner && self->log.installing == 0;
 }
@@ -118,7 +118,7 @@ static void campaign_for_real(struct raft *self, bool is_transfer) {
         /* The own vote counts when it can't be forgotten any more: it waits like an answer to somebody else. */
         raft__send(self, (struct raft_message){.type = RAFT_MSG_VOTE_RESP, .to = self->config.id, .term = self->term});
     } else if (poll(self, self->config.id, RAFT_MSG_VOTE_RESP, true) == RAFT__VOTE_WON) {
-        raft__become_leader(self);
+        become_leader(self);
         return;
     }
     request_votes(self, RAFT_MSG_VOTE, self->term, is_transfer);
@@ -151,7 +151,7 @@ void raft__hup(struct raft *self, bool is_transfer) {
         raft__log_line(self, LOG_DEBUG_LEVEL, "%" PRIx64 " ignoring MsgHup because already leader", self->config.id);
         return;
     }
-    if (!raft__is_promotable(self)) {
+    if (!is_promotable(self)) {
         raft__log_line(self, LOG_WARN_LEVEL, "%" PRIx64 " is unpromotable and can not campaign", self->config.id);
         return;
     }
@@ -170,7 +170,7 @@ void raft__hup(struct raft *self, bool is_transfer) {
 
 void raft__tick_election(struct raft *self) {
     self->election_elapsed++;
-    if (self->election_elapsed < self->randomized_timeout || !raft__is_promotable(self)) return;
+    if (self->election_elapsed < self->randomized_timeout || !is_promotable(self)) return;
     self->election_elapsed = 0;
     raft__hup(self, false);
 }
@@ -281,7 +281,7 @@ void raft__handle_vote_response(struct raft *self, const struct raft_message *me
     } else if (result == RAFT__VOTE_WON && is_pre) {
         campaign_for_real(self, false);
     } else if (result == RAFT__VOTE_WON) {
-        raft__become_leader(self);
+        become_leader(self);
         raft__bcast_append(self);
     }
 }

@@ -48,7 +48,8 @@ void raft__log_truncate(struct raft__log *self, uint64_t index) {
     if (self->saved >= index) self->saved = index - 1;
 }
 
-void raft__log_compact(struct raft__log *self, uint64_t index) {
+/* Drops the entries up to `index`; [base, last]. */
+static void compact(struct raft__log *self, uint64_t index) {
     uint64_t term = raft__log_term_or_zero(self, index);
     while (self->base_index < index) {
         raft_entry_release(&self->slots[self->start]);
@@ -112,7 +113,7 @@ enum err raft_compact(struct raft *self, uint64_t index) {
     if (index <= self->log.base_index) return ERR_RAFT_COMPACTED;
     CHECKF(index <= self->log.applied, "compact %llu is beyond the applied index %llu", (unsigned long long)index,
            (unsigned long long)self->log.applied);
-    raft__log_compact(&self->log, index);
+    compact(&self->log, index);
     return OK;
 }
 

@@ -44,7 +44,7 @@ void raft__ids_copy(raft_ids *ids, const raft_ids *from) {
 /* Most clusters have up to nine voters; more is legal. */
 #define FEW_VOTERS 16
 
-uint64_t raft__majority_committed(const raft_ids *voters, raft__index_of index_of, const void *context) {
+static uint64_t majority_committed(const raft_ids *voters, raft__index_of index_of, const void *context) {
     size_t count = voters->count;
     if (count == 0) return UINT64_MAX;
     uint64_t few[FEW_VOTERS];
@@ -62,7 +62,7 @@ uint64_t raft__majority_committed(const raft_ids *voters, raft__index_of index_o
     return committed;
 }
 
-enum raft__vote_result raft__majority_vote(const raft_ids *voters, raft__vote_of vote_of, const void *context) {
+static enum raft__vote_result majority_vote(const raft_ids *voters, raft__vote_of vote_of, const void *context) {
     if (voters->count == 0) return RAFT__VOTE_WON;
     size_t yes = 0;
     size_t unknown = 0;
@@ -77,15 +77,15 @@ enum raft__vote_result raft__majority_vote(const raft_ids *voters, raft__vote_of
 }
 
 uint64_t raft__joint_committed(const struct raft_conf_state *conf, raft__index_of index_of, const void *context) {
-    uint64_t incoming = raft__majority_committed(&conf->voters, index_of, context);
-    uint64_t outgoing = raft__majority_committed(&conf->voters_outgoing, index_of, context);
+    uint64_t incoming = majority_committed(&conf->voters, index_of, context);
+    uint64_t outgoing = majority_committed(&conf->voters_outgoing, index_of, context);
     return incoming < outgoing ? incoming : outgoing;
 }
 
 enum raft__vote_result raft__joint_vote(const struct raft_conf_state *conf, raft__vote_of vote_of,
                                         const void *context) {
-    enum raft__vote_result incoming = raft__majority_vote(&conf->voters, vote_of, context);
-    enum raft__vote_result outgoing = raft__majority_vote(&conf->voters_outgoing, vote_of, context);
+    enum raft__vote_result incoming = majority_vote(&conf->voters, vote_of, context);
+    enum raft__vote_result outgoing = majority_vote(&conf->voters_outgoing, vote_of, context);
     if (incoming == RAFT__VOTE_LOST || outgoing == RAFT__VOTE_LOST) return RAFT__VOTE_LOST;
     if (incoming == RAFT__VOTE_WON && outgoing == RAFT__VOTE_WON) return RAFT__VOTE_WON;
     return RAFT__VOTE_PENDING;

@@ -221,7 +221,7 @@ static void handle_applied(struct raft *self, uint64_t index) {
     raft__maybe_leave_joint(self, before);
 }
 
-enum err raft__step_message(struct raft *self, const struct raft_message *message) {
+static enum err step_message(struct raft *self, const struct raft_message *message) {
     if (!raft__term_gate(self, message)) return OK;
     if (message->type == RAFT_MSG_VOTE || message->type == RAFT_MSG_PRE_VOTE) {
         raft__handle_vote_request(self, message);
@@ -241,7 +241,7 @@ static enum err receive(struct raft *self, const struct raft_message *message) {
         struct raft_message proposal = *message;
         proposal.from = self->config.id;
         proposal.term = 0;
-        return raft__step_message(self, &proposal);
+        return step_message(self, &proposal);
     }
     case RAFT_MSG_APP_RESP:
     case RAFT_MSG_VOTE_RESP:
@@ -262,7 +262,7 @@ static enum err receive(struct raft *self, const struct raft_message *message) {
     }
     /* Only requests passed on have no term; the rest would slip through the gate. */
     if (message->term == 0 && message->type != RAFT_MSG_READ_INDEX) return ERR_INVALID;
-    return raft__step_message(self, message);
+    return step_message(self, message);
 }
 
 static enum err propose(struct raft *self, const struct raft_entry *entries, size_t count) {
@@ -270,7 +270,7 @@ static enum err propose(struct raft *self, const struct raft_entry *entries, siz
     /* Only looked at during the call: entries that the message does not own. */
     struct raft_message message = {
         .type = RAFT_MSG_PROP, .entries = (struct raft_entry *)(uintptr_t)entries, .entry_count = count};
-    return raft__step_message(self, &message);
+    return step_message(self, &message);
 }
 
 static enum err read_index(struct raft *self, struct slice context) {
@@ -282,7 +282,7 @@ static enum err read_index(struct raft *self, struct slice context) {
     if (self->role != RAFT_FOLLOWER) return ERR_NO_LEADER;
     struct raft_entry entry = {.data = context};
     struct raft_message message = {.type = RAFT_MSG_READ_INDEX, .entries = &entry, .entry_count = 1};
-    return raft__step_message(self, &message);
+    return step_message(self, &message);
 }
 
 static enum err transfer_leader(struct raft *self, uint64_t transferee) {
@@ -292,7 +292,7 @@ static enum err transfer_leader(struct raft *self, uint64_t transferee) {
     }
     if (self->role != RAFT_FOLLOWER) return ERR_NO_LEADER;
     struct raft_message message = {.type = RAFT_MSG_TRANSFER_LEADER, .from = transferee};
-    return raft__step_message(self, &message);
+    return step_message(self, &message);
 }
 
 static enum err handle(struct raft *self, const struct raft_event *event) {
