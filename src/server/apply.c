@@ -361,4 +361,5 @@ void server__apply(struct server *self, const struct raft_entry *entries, size_t
     server__release_reads(self);
     server__release_lease_calls(self);
     server__maybe_snapshot(self);
+    if (self->lead == 0) server__want_turn(self);
 }

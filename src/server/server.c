@@ -28,10 +28,20 @@ void server_config_init(struct server_config *config) {
 
 /* ---- turns ---- */
 
+/* The only voter waits for nobody: it holds its election as soon as the log's conf changes are applied. */
+static void elect_alone(struct server *self) {
+    if (self->lead != 0 || !self->config.initial_election_tick_advance) return;
+    const struct raft_conf_state *members = raft_conf_state(self->raft);
+    if (members->voters.count != 1 || members->voters.items[0] != self->member_id) return;
+    struct raft_event campaign = {.type = RAFT_CAMPAIGN};
+    server__step(self, &campaign);
+}
+
 static void turn(struct env_timer *timer) {
     struct server *self = CONTAINER_OF(timer, struct server, turn);
     if (self->state == SERVER_FAILED || self->state == SERVER_STOPPED) return;
     if (self->state == SERVER_RUNNING) {
+        elect_alone(self);
         server__propose_batch(self);
         server__ask_read_index(self, env_now_ns(self->env));
         server__release_lease_calls(self);
