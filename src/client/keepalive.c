@@ -7,6 +7,8 @@
 #include "client/codec.h"
 
 #define SECOND_NS INT64_C(1000000000)
+/* The Go client looks twice a second which leases are due; so a short one is renewed as often as there. */
+#define RENEWAL_STEP_NS (SECOND_NS / 2)
 
 struct client_renewals {
     struct client *client;
@@ -89,7 +91,7 @@ static void renewed(struct etcd_keepalive *self, const struct etcd_lease_keepali
     }
     struct env *env = client_env(self->renewals->client);
     int64_t ttl_ns = response->ttl_s < INT64_MAX / SECOND_NS ? response->ttl_s * SECOND_NS : INT64_MAX / 2;
-    env_timer_start(env, &self->send_timer, ttl_ns / 3);
+    env_timer_start(env, &self->send_timer, (ttl_ns / 3 + RENEWAL_STEP_NS - 1) / RENEWAL_STEP_NS * RENEWAL_STEP_NS);
     env_timer_start(env, &self->expiry_timer, ttl_ns);
     if (self->callback != NULL) {
         self->callback(self->context, response, NULL);
