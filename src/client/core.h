@@ -56,7 +56,8 @@ void client_dial_failed(struct client *self, const char *text);
 void client_received(struct client *self, struct slice bytes);
 /* The connection has ended; `text` says how ("EOF"). */
 void client_disconnected(struct client *self, const char *text);
-/* Appends about up to budget_bytes to be sent; true when there is more now. Nothing while not connected. */
+/* Appends about up to budget_bytes to be sent; true when there is more now. Nothing while not connected. Calls may end
+ * and timers start from inside. */
 bool client_produce(struct client *self, struct buf *output, size_t budget_bytes);
 
 struct env *client_env(struct client *self);

@@ -31,7 +31,9 @@ static void on_receive(void *machine, struct slice bytes) {
 
 static bool on_produce(void *machine, struct buf *output, size_t budget_bytes) {
     struct connection *self = machine;
-    return self->client != NULL && self->is_connected && client_produce(self->client->core, output, budget_bytes);
+    if (self->client == NULL || !self->is_connected) return false;
+    self->client->has_work = true; /* bytes are asked for after the turn has looked at its timers; there may be new */
+    return client_produce(self->client->core, output, budget_bytes);
 }
 
 /* The core hangs up when the connection is to end. */
