@@ -142,6 +142,7 @@
     X(ERR_NOT_PRIMARY, 2, "not a primary lessor")                                                                      \
     X(ERR_NO_PASSWORD_USER, 2, "auth: authentication failed, password was given for no password user")                 \
     X(ERR_VERIFY_ONLY, 2, "auth: token signing attempted with verify-only key")                                        \
+    X(ERR_PASSWORD_TOO_LONG, 2, "bcrypt: password length exceeds 72 bytes")                                            \
     X(ERR_WATCHER_EMPTY_RANGE, 2, "mvcc: watcher range is empty")                                                      \
     X(ERR_WATCHER_DUPLICATE_ID, 2, "mvcc: duplicate watch ID provided on the WatchStream")                             \
     X(ERR_CONTEXT_CANCELED, 1, "context canceled")                                                                     \
