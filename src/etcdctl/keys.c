@@ -72,12 +72,10 @@ static struct slice next_line(struct ctl *ctl) {
     char *line = NULL;
     size_t capacity = 0;
     ssize_t length = getline(&line, &capacity, stdin);
-    if (length <= 0 || line[length - 1] != '\n') {
-        free(line);
-        ctl_fail(ctl, EXIT_INVALID_INPUT, "EOF");
-    }
-    struct slice copy = arena_copy(&ctl->arena, slice_make(line, (size_t)length));
+    bool complete = length > 0 && line[length - 1] == '\n';
+    struct slice copy = complete ? arena_copy(&ctl->arena, slice_make(line, (size_t)length)) : SLICE_NONE;
     free(line);
+    if (!complete) ctl_fail(ctl, EXIT_INVALID_INPUT, "EOF");
     return word_trim(copy);
 }
 
