@@ -1,6 +1,7 @@
 #include "etcdctl/table.h"
 
 #include "base/arena.h"
+#include "base/check.h"
 #include "base/gotext.h"
 
 #define WRAP_WIDTH 30
@@ -96,6 +97,7 @@ static void append_border(struct buf *out, const size_t *widths, size_t columns)
 }
 
 void table_append(struct buf *out, const char *const *header, size_t columns, const char *const *cells, size_t rows) {
+    CHECK(columns > 0);
     struct arena arena;
     arena_init(&arena, 0);
     size_t *widths = arena_alloc(&arena, columns * sizeof *widths);
