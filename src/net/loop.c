@@ -57,7 +57,11 @@ static void turn(struct net_loop *self) {
     self->turn++;
     self->reads_end_ns = 0;
     int64_t next_ns = self->hook != NULL ? self->hook(self->hook_context) : -1;
-    flush_dirty(self);
+    if (!list_is_empty(&self->dirty)) {
+        flush_dirty(self);
+        /* Flushing asks machines for bytes, which may start timers: they count for this poll. */
+        if (self->hook != NULL) next_ns = self->hook(self->hook_context);
+    }
     resume_throttled(self);
     schedule(self, next_ns);
     if (self->is_stopping) uv_stop(&self->uv);
