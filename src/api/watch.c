@@ -304,12 +304,6 @@ static void on_call(struct grpc_call *call) {
     grpc_call_set_context(call, self);
 }
 
-static void on_half_close(struct grpc_call *call) {
-    struct watch_stream *self = grpc_call_context(call);
-    if (self != NULL) stream_free(self);
-    grpc_call_finish(call);
-}
-
 static void on_cancel(struct grpc_call *call) {
     struct watch_stream *self = grpc_call_context(call);
     if (self != NULL) stream_free(self);
@@ -322,7 +316,6 @@ static const struct grpc_method methods[] = {
      .server_stream = true,
      .on_call = on_call,
      .on_message = on_message,
-     .on_half_close = on_half_close,
      .on_cancel = on_cancel,
      .on_drain = drained},
 };

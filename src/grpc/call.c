@@ -138,10 +138,7 @@ void grpc_call_fail(struct grpc_call *call, enum err error) {
     end(call, grpc_status_code(error), slice_from_cstr(err_text(error)));
 }
 
-void grpc_call_finish(struct grpc_call *call) {
-    if (!call->is_settled) send_headers(call);
-    end(call, GRPC_OK, SLICE_NONE);
-}
+void grpc_call_finish(struct grpc_call *call) { end(call, GRPC_OK, SLICE_NONE); }
 
 /* ---- messages ---- */
 

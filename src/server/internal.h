@@ -198,6 +198,8 @@ bool server__apply_v2_request(struct server *self, struct slice data, bool both)
 void server__member_attributes_set(struct server *self, uint64_t id, const char *name, const char *const *urls,
                                    size_t url_count, bool both);
 void server__cluster_version_set(struct server *self, const char *version, bool both);
+/* Whether the cluster has decided on a version this program is too old for; told as fatal then. */
+bool server__is_downgrade(struct server *self, struct version version);
 void server__membership_tick(struct server *self, int64_t now_ns);
 void server__first_commit_in_term(struct server *self);
 

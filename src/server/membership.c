@@ -86,17 +86,23 @@ void server__member_attributes_set(struct server *self, uint64_t id, const char 
     cluster_set_attributes(self->cluster, id, name, urls, url_count, both);
 }
 
-static void version_applied(struct server *self, struct version version) {
+bool server__is_downgrade(struct server *self, struct version version) {
     struct version own = server_version();
     char text[VERSION_TEXT_BYTES], own_text[VERSION_TEXT_BYTES];
-    if (version.major > own.major || (version.major == own.major && version.minor > own.minor)) {
-        log_fatal(self->log, "invalid downgrade; server version is lower than determined cluster version",
-                  LOG_STRING("current-server-version", version_text(own, own_text)),
-                  LOG_STRING("determined-cluster-version", version_text_minor(version, text)));
+    if (version.major < own.major || (version.major == own.major && version.minor <= own.minor)) return false;
+    log_fatal(self->log, "invalid downgrade; server version is lower than determined cluster version",
+              LOG_STRING("current-server-version", version_text(own, own_text)),
+              LOG_STRING("determined-cluster-version", version_text_minor(version, text)));
+    return true;
+}
+
+static void version_applied(struct server *self, struct version version) {
+    if (server__is_downgrade(self, version)) {
         self->state = SERVER_FAILED;
         if (self->hooks.failed != NULL) self->hooks.failed(self->hooks.context, 1);
         return;
     }
+    char text[VERSION_TEXT_BYTES];
     log_info(self->log, "enabled capabilities for version",
              LOG_STRING("cluster-version", version_text_minor(version, text)));
 }

@@ -304,6 +304,8 @@ static enum err restart_from(struct server *self, const struct raft_snapshot *sn
         if (snapshot->index > 0) {
             tell_recovered(self, snapshot);
             error = cluster_recover_v2(self->cluster, shared_slice(snapshot->data), message);
+            if (error == OK && server__is_downgrade(self, cluster_version(self->cluster)))
+                error = err_set(message, ERR_INVALID_DOWNGRADE_TARGET, "the data directory is of a newer version");
         }
     }
     if (error == OK) error = restart_raft(self, snapshot, &contents, message);
@@ -343,6 +345,15 @@ static void lease_detach(void *context, struct slice key, int64_t lease) {
     lessor_detach(((struct server *)context)->lessor, key);
 }
 
+/* Every database has an auth revision (spec/backend-schema.md 6). */
+static void put_first_auth_revision(struct server *self) {
+    struct slice key = SLICE_LITERAL("authRevision"), found;
+    if (backend_get(self->backend, BACKEND_AUTH, key, &found) != OK || found.len != 0) return;
+    uint8_t one[8];
+    store_u64be(one, 1);
+    backend_put(self->backend, BACKEND_AUTH, key, slice_make(one, sizeof one));
+}
+
 static enum err open_state(struct server *self, struct errmsg *message) {
     const struct server_config *config = &self->config;
     int64_t election_ms = config->tick_ns * config->election_ticks / NS_PER_MS;
@@ -364,6 +375,7 @@ static enum err open_state(struct server *self, struct errmsg *message) {
     backend_create_bucket(self->backend, BACKEND_AUTH);
     backend_create_bucket(self->backend, BACKEND_AUTH_ROLES);
     backend_create_bucket(self->backend, BACKEND_AUTH_USERS);
+    put_first_auth_revision(self);
     TRY(store_open(self->backend, &store_options, &self->store, message));
     log_info(self->log, "restore consistentIndex", LOG_UINT("index", self->consistent_index));
     server__alarms_restore(self);
