@@ -34,45 +34,49 @@ static int on_begin_headers(nghttp2_session *session, const nghttp2_frame *frame
     stream->request.version_major = 2;
     nghttp2_session_set_stream_user_data(session, frame->hd.stream_id, stream);
     conn->recent_stream = stream;
+    h2__headers_begin(conn->headers);
     return 0;
 }
 
-/* Pseudo headers have their own places; everything else joins the list. */
-static bool take_header(struct http_stream *stream, struct slice name, struct slice value) {
-    if (name.data[0] != ':') return http__stream_add_header(stream, name, value);
-    struct http_request *request = &stream->request;
-    stream->request_header_bytes += (uint32_t)(name.len + value.len + 32);
-    if (stream->request_header_bytes > HTTP_HEADER_LIST_MAX) return false;
-    if (slice_equal(name, SLICE_LITERAL(":path")))
-        request->target = arena_copy(&request->arena, value);
-    else if (slice_equal(name, SLICE_LITERAL(":authority")))
-        request->authority = arena_copy(&request->arena, value);
-    else if (slice_equal(name, SLICE_LITERAL(":method")))
-        request->method =
-            slice_equal(value, SLICE_LITERAL("POST")) ? SLICE_LITERAL("POST") : arena_copy(&request->arena, value);
-    return true;
+static void refuse(struct http_stream *stream, uint32_t h2_error_code) {
+    stream->is_headers_refused = true;
+    nghttp2_submit_rst_stream(stream->conn->session, NGHTTP2_FLAG_NONE, stream->id, h2_error_code);
 }
 
-static int on_header(nghttp2_session *session, const nghttp2_frame *frame, const uint8_t *name, size_t name_len,
-                     const uint8_t *value, size_t value_len, uint8_t flags, void *context) {
-    struct http_stream *stream = ((struct http_conn *)context)->recent_stream;
+static void refuse_headers(struct http_stream *stream, enum h2__verdict verdict) {
+    refuse(stream, verdict == H2__TOO_LARGE ? NGHTTP2_ENHANCE_YOUR_CALM : NGHTTP2_PROTOCOL_ERROR);
+}
+
+static int on_header(nghttp2_session *session, const nghttp2_frame *frame, nghttp2_rcbuf *name, nghttp2_rcbuf *value,
+                     uint8_t flags, void *context) {
+    struct http_conn *conn = context;
+    struct http_stream *stream = conn->recent_stream;
     if (stream == NULL || stream->id != frame->hd.stream_id || stream->is_dispatched || stream->is_headers_refused)
         return 0;
-    if (!take_header(stream, slice_make(name, name_len), slice_make(value, value_len))) {
-        stream->is_headers_refused = true;
-        nghttp2_submit_rst_stream(session, NGHTTP2_FLAG_NONE, frame->hd.stream_id, NGHTTP2_ENHANCE_YOUR_CALM);
-    }
+    enum h2__verdict verdict = h2__headers_add(conn->headers, stream, name, value);
+    if (verdict != H2__GOOD) refuse_headers(stream, verdict);
     return 0;
 }
 
-static void request_complete(struct http_stream *stream, bool has_body) {
-    struct http_request *request = &stream->request;
+static void request_complete(struct http_conn *conn, struct http_stream *stream, bool has_body) {
     if (stream->is_headers_refused) return;
-    struct slice host = request->authority;
-    if (host.data == NULL) request->authority = http_request_header(request, "host");
-    request->has_body = has_body;
+    enum h2__verdict verdict = h2__headers_end(conn->headers, stream);
+    if (verdict != H2__GOOD) {
+        refuse_headers(stream, verdict);
+        return;
+    }
+    stream->request.has_body = has_body;
     http__stream_dispatch(stream);
     if (!has_body) http__stream_end(stream);
+}
+
+/* The body is over: it must be as long as it was said to be (RFC 9113, 8.1.1). */
+static void body_complete(struct http_stream *stream) {
+    uint64_t length = stream->request.content_length;
+    if (length != UINT64_MAX && length != stream->body_bytes)
+        nghttp2_submit_rst_stream(stream->conn->session, NGHTTP2_FLAG_NONE, stream->id, NGHTTP2_PROTOCOL_ERROR);
+    else
+        http__stream_end(stream);
 }
 
 static int on_frame(nghttp2_session *session, const nghttp2_frame *frame, void *context) {
@@ -85,9 +89,9 @@ static int on_frame(nghttp2_session *session, const nghttp2_frame *frame, void *
         struct http_stream *stream = find_stream(conn, frame->hd.stream_id);
         if (stream == NULL) return 0;
         if (frame->hd.type == NGHTTP2_HEADERS && frame->headers.cat == NGHTTP2_HCAT_REQUEST)
-            request_complete(stream, !is_last);
+            request_complete(conn, stream, !is_last);
         else if (is_last && stream->is_dispatched)
-            http__stream_end(stream);
+            body_complete(stream);
         return 0;
     }
     case NGHTTP2_PING:
@@ -113,6 +117,7 @@ static int on_data(nghttp2_session *session, uint8_t flags, int32_t stream_id, c
         conn->unreturned_bytes += len;
         return 0;
     }
+    stream->body_bytes += len;
     http__stream_body(stream, slice_make(data, len));
     return 0;
 }
@@ -275,7 +280,7 @@ void h2__server_init(struct http_server *server) {
     CHECK(nghttp2_session_callbacks_new(&server->h2_callbacks) == 0);
     nghttp2_session_callbacks *callbacks = server->h2_callbacks;
     nghttp2_session_callbacks_set_on_begin_headers_callback(callbacks, on_begin_headers);
-    nghttp2_session_callbacks_set_on_header_callback(callbacks, on_header);
+    nghttp2_session_callbacks_set_on_header_callback2(callbacks, on_header);
     nghttp2_session_callbacks_set_on_frame_recv_callback(callbacks, on_frame);
     nghttp2_session_callbacks_set_on_data_chunk_recv_callback(callbacks, on_data);
     nghttp2_session_callbacks_set_on_stream_close_callback(callbacks, on_stream_close);
@@ -284,7 +289,7 @@ void h2__server_init(struct http_server *server) {
     CHECK(nghttp2_option_new(&server->h2_option) == 0);
     nghttp2_option_set_no_auto_window_update(server->h2_option, 1);
     nghttp2_option_set_no_closed_streams(server->h2_option, 1);
-    nghttp2_option_set_no_rfc9113_leading_and_trailing_ws_validation(server->h2_option, 1); /* nor does Go */
+    nghttp2_option_set_no_http_messaging(server->h2_option, 1); /* h2_headers.c does it */
     nghttp2_option_set_max_outbound_ack(server->h2_option, HTTP_CONTROL_QUEUE_MAX);
     nghttp2_option_set_stream_reset_rate_limit(server->h2_option, HTTP_RESET_BURST, HTTP_RESET_PER_SECOND);
 }
@@ -309,10 +314,14 @@ void h2__start(struct http_conn *conn) {
         settings[count++] = (nghttp2_settings_entry){NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS, streams};
     CHECK(nghttp2_submit_settings(conn->session, NGHTTP2_FLAG_NONE, settings, count) == 0);
     CHECK(nghttp2_session_set_local_window_size(conn->session, NGHTTP2_FLAG_NONE, 0, HTTP_CONN_WINDOW) == 0);
+    conn->headers = h2__headers_new();
     h2__keepalive_start(conn);
 }
 
-void h2__free(struct http_conn *conn) { nghttp2_session_del(conn->session); }
+void h2__free(struct http_conn *conn) {
+    h2__headers_free(conn->headers);
+    nghttp2_session_del(conn->session);
+}
 
 void h2__timer(struct http_conn *conn) { h2__keepalive_timer(conn); }
 

@@ -55,6 +55,9 @@ struct http__peer {
 struct http__peer *http__peer_ref(struct http__peer *self);
 void http__peer_unref(struct http__peer *self);
 
+struct h2__headers;
+struct h2__template;
+
 enum http__reply_state { HTTP__REPLY_NONE, HTTP__REPLY_OPEN, HTTP__REPLY_ENDED, HTTP__REPLY_ABORTED };
 
 struct http_stream {
@@ -67,7 +70,8 @@ struct http_stream {
     struct list dirty_link; /* in conn->dirty */
     struct http__queue queue;
     struct http_producer *producer;
-    nghttp2_nv *headers; /* of the reply until it is submitted; in the arena */
+    struct h2__template *template; /* whose strings the request's headers are, or NULL */
+    nghttp2_nv *headers;           /* of the reply until it is submitted; in the arena */
     nghttp2_nv *trailers;
     struct http_header *request_headers; /* grows in the arena */
     uint32_t request_header_capacity;
@@ -75,6 +79,7 @@ struct http_stream {
     size_t reply_header_count;
     size_t trailer_count;
     size_t unconsumed_bytes; /* body given to the handler and not given back */
+    uint64_t body_bytes;     /* received */
     size_t kept_bytes;       /* http_request_set_kept */
     size_t unreturned_bytes; /* given back, but the sender's window is not yet told */
     uint32_t abort_code;
@@ -129,6 +134,7 @@ struct http_conn {
 
     /* HTTP/2 */
     nghttp2_session *session;
+    struct h2__headers *headers;
     struct http_stream *recent_stream; /* of the last frame received, or NULL */
     size_t unreturned_bytes;           /* consumed, but the connection's window is not yet told */
     int64_t last_read_ns;
@@ -183,6 +189,20 @@ bool h2__produce(struct http_conn *conn, size_t budget_bytes);
 void h2__stop(struct http_conn *conn);
 void h2__consume(struct http_stream *stream, size_t size_bytes);
 void h2__timer(struct http_conn *conn);
+
+/* ---- h2_headers.c ---- */
+
+enum h2__verdict { H2__GOOD, H2__MALFORMED, H2__TOO_LARGE };
+
+struct h2__headers *h2__headers_new(void);
+void h2__headers_free(struct h2__headers *self);
+/* One block of a request: begin, add for each line, end. At the first bad verdict the stream is to be reset. */
+void h2__headers_begin(struct h2__headers *self);
+enum h2__verdict h2__headers_add(struct h2__headers *self, struct http_stream *stream, nghttp2_rcbuf *name,
+                                 nghttp2_rcbuf *value);
+enum h2__verdict h2__headers_end(struct h2__headers *self, struct http_stream *stream);
+/* NULL is allowed. */
+void h2__template_unref(struct h2__template *self);
 
 /* ---- h2_keepalive.c ---- */
 

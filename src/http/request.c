@@ -157,6 +157,7 @@ static void stream_free(struct http_stream *self) {
     struct http_server *server = self->server;
     drop_reply(self);
     http__peer_unref(self->peer);
+    h2__template_unref(self->template);
     server->stream_count--;
     if (server->pool_count >= HTTP__STREAM_POOL_MAX) {
         arena_release(&self->request.arena);
