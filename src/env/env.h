@@ -5,7 +5,8 @@
  * world that the caller was given; nothing is global.
  *
  * Threads. The *loop* is the one thread on which the server lives. Blocking calls (all file calls) may be made from
- * the loop only while a member starts or ends; while it serves they belong to jobs on a worker.
+ * the loop only while a member starts or ends; while it serves they belong to jobs on a worker (the one exception, a
+ * lone flush on a fast disk, is told in server/replicate.c).
  */
 #ifndef ENV_ENV_H
 #define ENV_ENV_H

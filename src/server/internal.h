@@ -7,6 +7,7 @@
  *   apply.c      a committed entry becomes a change of state
  *   membership.c conf changes, publishing, cluster version
  *   alarm.c      alarms and quota
+ *   auth.c       who may, at apply; passwords and logins
  *   lease.c      expiry, checkpoints, renewals
  *   snapshot.c   snapshots, release of the log, purge
  *   server.c     life, ticks, status
@@ -14,6 +15,7 @@
 #ifndef SERVER_INTERNAL_H
 #define SERVER_INTERNAL_H
 
+#include "auth/auth.h"
 #include "backend/backend.h"
 #include "base/arena.h"
 #include "base/check.h"
@@ -51,7 +53,10 @@ struct server_saver {
     struct save_batch running;
     enum err error; /* of the job, for the loop */
     struct wal_io io;
-    struct wal_spare *spare; /* set by the worker inside a job, taken by the loop after it */
+    int64_t flush_ns;          /* how long flushes took lately; 0: unknown */
+    bool wants_spare;          /* of the job: order the next segment */
+    struct wal_spare *ordered; /* of the job: what it ordered */
+    struct wal_spare *spare;   /* being made */
     struct env_job spare_job;
     bool spare_is_running;
 };
@@ -91,6 +96,7 @@ struct server {
     struct store *store;
     struct lessor *lessor;
     struct cluster *cluster;
+    struct auth_store *auth;
 
     uint64_t lead;
     enum raft_role role;
@@ -133,6 +139,11 @@ struct server {
     struct list lease_calls; /* wait until what is committed is applied */
     int64_t next_expiry_check_ns;
 
+    /* auth.c */
+    struct list passwords_waiting;
+    struct list passwords_running;
+    size_t password_count; /* in either */
+
     /* membership.c */
     struct cluster_proposal {
         bool is_running;
@@ -164,7 +175,6 @@ struct server {
 /* replicate.c */
 void server__step(struct server *self, const struct raft_event *event);
 void server__flush_hard_state(struct server *self);
-bool server__is_saving(const struct server *self);
 /* Wants a turn of its own soon, in which batches are proposed and reads asked for. */
 void server__want_turn(struct server *self);
 
@@ -213,6 +223,17 @@ enum err server__quota_check(struct server *self, enum server_op op, const void 
 bool server__has_alarm(const struct server *self, int32_t type);
 void server__raise_alarm(struct server *self, int32_t type);
 void server__quota_init(struct server *self);
+
+/* auth.c */
+/* NULL when it is no operation of auth. */
+const ProtobufCMessageDescriptor *server__auth_descriptor(uint32_t op);
+/* What the auth store says to an operation at apply; only asked while auth is on. */
+enum err server__auth_check(struct server *self, uint32_t op, const void *message, const struct auth_info *info);
+/* ERR_UNKNOWN_METHOD when it is no operation of auth. */
+enum err server__apply_auth(struct server *self, uint32_t op, const void *message, struct buf *out);
+void server__fail_all_passwords(struct server *self);
+/* A member that failed is closed while something runs on the pool: that ends alone. Nobody is called back. */
+void server__forsake_passwords(struct server *self);
 
 /* lease.c */
 void server__lease_tick(struct server *self, int64_t now_ns);

@@ -5,6 +5,10 @@
  * write: it goes with the next entries, with the tick, or at the end. */
 #include "server/internal.h"
 
+/* What the loop may flush itself, and on a disk how fast. */
+#define INLINE_MAX_ENTRIES 2
+#define INLINE_MAX_FLUSH_NS (300 * 1000)
+
 static void take_to_save(struct server *self, const struct raft_update *update) {
     struct save_batch *batch = &self->saver.filling;
     VEC_RESERVE(&batch->entries, update->entry_count);
@@ -32,7 +36,7 @@ static void save_run(struct env_job *job) {
     struct save_batch *batch = &self->saver.running;
     struct raft_hard_state hard = batch->has_hard ? batch->hard : (struct raft_hard_state){0};
     self->saver.error = wal_save(self->wal, hard, batch->entries.items, batch->entries.count, &self->saver.io);
-    if (self->saver.error == OK && self->saver.spare == NULL) self->saver.spare = wal_spare_order(self->wal);
+    if (self->saver.error == OK && self->saver.wants_spare) self->saver.ordered = wal_spare_order(self->wal);
 }
 
 static void count_io(struct server *self, const struct wal_io *io) {
@@ -68,7 +72,8 @@ static void spare_made(struct env_job *job) {
 }
 
 static void spare_wanted(struct server *self) {
-    if (self->saver.spare == NULL || self->saver.spare_is_running) return;
+    if (self->saver.ordered == NULL) return;
+    self->saver.spare = TAKE(self->saver.ordered);
     self->saver.spare_is_running = true;
     self->saver.spare_job.run = spare_make;
     self->saver.spare_job.done = spare_made;
@@ -76,6 +81,14 @@ static void spare_wanted(struct server *self) {
 }
 
 /* ---- saving ---- */
+
+/* A moving average over about eight flushes. */
+static void learn_flush_time(struct server *self, const struct wal_io *io) {
+    for (unsigned i = 0; i < io->sync_count && i < WAL_MAX_SYNCS; i++) {
+        int64_t *average = &self->saver.flush_ns;
+        *average = *average == 0 ? io->sync_ns[i] : *average + (io->sync_ns[i] - *average) / 8;
+    }
+}
 
 static void save_start(struct server *self);
 
@@ -89,6 +102,7 @@ static void save_done(struct env_job *job) {
         return;
     }
     count_io(self, &self->saver.io);
+    learn_flush_time(self, &self->saver.io);
     spare_wanted(self);
     if (batch->save_id != 0) {
         struct raft_event event = {.type = RAFT_SAVED, .save_id = batch->save_id};
@@ -96,6 +110,16 @@ static void save_done(struct env_job *job) {
     }
     if (self->saver.filling.must_sync && !self->saver.is_running) save_start(self);
     if (!self->saver.is_running && self->state == SERVER_STOPPING) server__want_turn(self);
+}
+
+/* A lone request on a disk that has been fast is flushed right here: two hand-overs between threads would take longer
+ * than the flush. Nobody else may be at the WAL, and one slow flush sends the next dozens to the worker again. */
+static bool may_flush_here(const struct server *self) {
+    const struct server_saver *saver = &self->saver;
+    return saver->running.entries.count <= INLINE_MAX_ENTRIES && saver->flush_ns > 0 &&
+           saver->flush_ns < INLINE_MAX_FLUSH_NS && !saver->spare_is_running && !self->snapshotter.is_running &&
+           !self->snapshotter.purge_is_running && self->state == SERVER_RUNNING &&
+           self->pending.count <= INLINE_MAX_ENTRIES;
 }
 
 static void save_start(struct server *self) {
@@ -108,14 +132,18 @@ static void save_start(struct server *self) {
     self->saver.is_running = true;
     self->saver.job.run = save_run;
     self->saver.job.done = save_done;
+    self->saver.wants_spare = self->saver.spare == NULL;
+    if (may_flush_here(self)) {
+        save_run(&self->saver.job);
+        save_done(&self->saver.job);
+        return;
+    }
     env_worker_submit(self->saver.worker, &self->saver.job);
 }
 
 void server__flush_hard_state(struct server *self) {
     if (!self->saver.is_running && self->saver.filling.has_hard) save_start(self);
 }
-
-bool server__is_saving(const struct server *self) { return self->saver.is_running || self->saver.filling.has_hard; }
 
 static void soft_state(struct server *self, const struct raft_update *update) {
     bool was_leader = self->role == RAFT_LEADER;
