@@ -33,6 +33,7 @@ static void elect_alone(struct server *self) {
     if (self->lead != 0 || !self->config.initial_election_tick_advance) return;
     const struct raft_conf_state *members = raft_conf_state(self->raft);
     if (members->voters.count != 1 || members->voters.items[0] != self->member_id) return;
+    if (raft_applied_index(self->raft) < raft_committed_index(self->raft)) return;
     struct raft_event campaign = {.type = RAFT_CAMPAIGN};
     server__step(self, &campaign);
 }
