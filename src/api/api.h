@@ -5,6 +5,7 @@
  *     kv.c kv_range.c  KV           check.c   what is wrong with a KV request
  *     watch.c          Watch        lease.c   Lease
  *     cluster.c        Cluster      maintenance.c snapshot.c  Maintenance
+ *     auth.c           Auth, and who may call the others
  *     health.c         grpc.health  http.c    /version, /health
  *
  * Handlers answer through the call handle only and know no connection. Loop only.

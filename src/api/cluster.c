@@ -43,7 +43,7 @@ static void index_known(struct server_read *read, enum err error) {
 static void member_list(struct grpc_call *call) {
     struct api *self = grpc_call_service(call);
     const Etcdserverpb__MemberListRequest *request = api__request(call, &etcdserverpb__member_list_request__descriptor);
-    if (request == NULL) return;
+    if (request == NULL || !api__require_user(call)) return;
     if (!request->linearizable) {
         answer(self, call);
         return;

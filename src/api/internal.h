@@ -36,6 +36,7 @@ void api__watch_add(struct api *self);
 void api__lease_add(struct api *self);
 void api__cluster_add(struct api *self);
 void api__maintenance_add(struct api *self);
+void api__auth_add(struct api *self);
 void api__health_add(struct api *self);
 
 void api__health_stop(struct api *self);
@@ -59,6 +60,26 @@ void api__send(struct api *self, struct grpc_call *call, int64_t revision, struc
 /* Fields of a message; zero numbers are left out. */
 void api__append_uint(struct buf *out, uint32_t field, uint64_t value);
 void api__append_bytes(struct buf *out, uint32_t field, struct slice bytes);
+
+/* ---- auth.c: who asks, and may he ----
+ *
+ * While auth is off everybody may. Those that return a bool have answered the call when it is false. */
+
+/* ERR_INVALID_AUTH_TOKEN; nobody without a token. The name lives within this turn, until an entry is applied. */
+enum err api__who(struct api *self, struct grpc_call *call, struct auth_info *ret_info);
+/* Anybody with a valid token. */
+bool api__require_user(struct grpc_call *call);
+/* Role root. */
+bool api__require_admin(struct grpc_call *call);
+/* The same for methods whose errors reach the wire in 3.5's inner words, as code Unknown ("auth: permission denied").
+ */
+bool api__require_admin_bare(struct grpc_call *call);
+/* ERR_AUTH_OLD_REVISION and its kin: may who asks read what these read? */
+enum err api__check_read(struct api *self, struct grpc_call *call, struct slice key, struct slice range_end);
+enum err api__check_read_txn(struct api *self, struct grpc_call *call, const Etcdserverpb__TxnRequest *request);
+/* Read (write) each key of a lease. */
+enum err api__check_lease_keys(struct api *self, struct grpc_call *call, int64_t lease, bool writes);
+static inline bool api__auth_is_on(struct api *self) { return auth_store_is_enabled(server_auth(self->server)); }
 
 /* ---- a call that waits for the server ---- */
 

@@ -48,7 +48,7 @@ static void txn_cancelled(struct grpc_call *call) {
 
 static void compact(struct grpc_call *call) {
     const Etcdserverpb__CompactionRequest *request = api__request(call, &etcdserverpb__compaction_request__descriptor);
-    if (request == NULL) return;
+    if (request == NULL || !api__require_admin(call)) return;
     api__propose(grpc_call_service(call), call, SERVER_OP_COMPACTION, request, grpc_call_message(call));
 }
 

@@ -16,6 +16,7 @@ struct reading {
     const Etcdserverpb__RangeRequest *range_request; /* or */
     const Etcdserverpb__TxnRequest *txn_request;
     bool waits_for_index;
+    uint64_t auth_revision; /* when it was allowed; 0 while auth is off */
 
     struct store_range *range;
     struct env_timer next_slice;
@@ -119,7 +120,16 @@ static void produced(struct http_producer *producer) {
     mem_free(self);
 }
 
+/* Users or roles have changed while the range was collected: what was allowed then may not be now. */
+static bool is_outdated(const struct reading *self) {
+    return self->auth_revision != 0 && self->auth_revision != auth_store_revision(server_auth(self->api->server));
+}
+
 static void answer_range(struct reading *self) {
+    if (is_outdated(self)) {
+        fail(self, ERR_AUTH_OLD_REVISION);
+        return;
+    }
     api__append_uint(&self->tail, 3, store_range_more(self->range));
     api__append_uint(&self->tail, 4, (uint64_t)store_range_count(self->range));
     uint8_t header[SERVER_HEADER_MAX_BYTES];
@@ -187,7 +197,21 @@ static void answer_txn(struct reading *self) {
     buf_release(&out);
 }
 
+static enum err check_permission(struct reading *self) {
+    self->auth_revision = auth_store_revision(server_auth(self->api->server));
+    if (self->txn_request != NULL) return api__check_read_txn(self->api, self->call, self->txn_request);
+    const Etcdserverpb__RangeRequest *request = self->range_request;
+    return api__check_read(self->api, self->call, pb_slice(request->key), pb_slice(request->range_end));
+}
+
 static void answer(struct reading *self) {
+    if (api__auth_is_on(self->api)) {
+        enum err error = check_permission(self);
+        if (error != OK) {
+            fail(self, error);
+            return;
+        }
+    }
     if (self->txn_request != NULL) {
         answer_txn(self);
         return;

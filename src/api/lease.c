@@ -9,7 +9,7 @@
 static void grant(struct grpc_call *call) {
     struct api *self = grpc_call_service(call);
     Etcdserverpb__LeaseGrantRequest *request = api__request(call, &etcdserverpb__lease_grant_request__descriptor);
-    if (request == NULL) return;
+    if (request == NULL || !api__require_user(call)) return;
     struct slice encoded = grpc_call_message(call);
     if (request->id == 0) {
         while (request->id == 0) request->id = (int64_t)(server_next_id(self->server) & INT64_MAX);
@@ -21,7 +21,7 @@ static void grant(struct grpc_call *call) {
 static void revoke(struct grpc_call *call) {
     const Etcdserverpb__LeaseRevokeRequest *request =
         api__request(call, &etcdserverpb__lease_revoke_request__descriptor);
-    if (request == NULL) return;
+    if (request == NULL || !api__require_user(call)) return;
     api__propose(grpc_call_service(call), call, SERVER_OP_LEASE_REVOKE, request, grpc_call_message(call));
 }
 
@@ -51,6 +51,12 @@ static void time_to_live_known(struct server_lease_call *lease_call) {
         grpc_call_fail(self->call, lease_call->error);
         return;
     }
+    enum err error = /* the keys may be others by now */
+        lease_call->with_keys ? api__check_lease_keys(self->api, self->call, lease_call->lease, false) : OK;
+    if (error != OK) {
+        grpc_call_fail(self->call, error);
+        return;
+    }
     struct buf body = BUF_INIT;
     api__append_uint(&body, 2, (uint64_t)lease_call->lease);
     api__append_uint(&body, 3, (uint64_t)(is_missing ? -1 : lease_call->ttl_s));
@@ -65,7 +71,14 @@ static void time_to_live_known(struct server_lease_call *lease_call) {
 static void time_to_live(struct grpc_call *call) {
     const Etcdserverpb__LeaseTimeToLiveRequest *request =
         api__request(call, &etcdserverpb__lease_time_to_live_request__descriptor);
-    if (request == NULL) return;
+    if (request == NULL || !api__require_user(call)) return;
+    if (request->keys) {
+        enum err error = api__check_lease_keys(grpc_call_service(call), call, request->id, false);
+        if (error != OK) {
+            grpc_call_fail(call, error);
+            return;
+        }
+    }
     struct time_to_live *self = ARENA_NEW(grpc_call_arena(call), struct time_to_live);
     self->api = grpc_call_service(call);
     self->call = call;
@@ -87,10 +100,19 @@ static void time_to_live_cancelled(struct grpc_call *call) {
 static void leases(struct grpc_call *call) {
     struct api *self = grpc_call_service(call);
     if (api__request(call, &etcdserverpb__lease_leases_request__descriptor) == NULL) return;
+    if (!api__require_user(call)) return;
     struct lessor *lessor = server_lessor(self->server);
     size_t count = lessor_count(lessor);
     int64_t *ids = NEW_ARRAY(int64_t, count);
     lessor_list(lessor, ids);
+    enum err error = OK;
+    for (size_t i = 0; i < count && error == OK && api__auth_is_on(self); i++)
+        error = api__check_lease_keys(self, call, ids[i], false);
+    if (error != OK) {
+        mem_free(ids);
+        grpc_call_fail(call, error);
+        return;
+    }
     struct buf body = BUF_INIT;
     for (size_t i = 0; i < count; i++) {
         uint8_t status[1 + VARINT_MAX_BYTES] = {1 << 3};
@@ -157,7 +179,8 @@ static void renew_next(struct keepalive_stream *self) {
     }
     self->renewal = (struct server_lease_call){.lease = self->waiting.items[self->next++], .callback = renewed};
     self->header_revision = store_revision(server_store(self->api->server));
-    enum err error = server_lease_renew(self->api->server, &self->renewal);
+    enum err error = api__check_lease_keys(self->api, self->call, self->renewal.lease, true);
+    if (error == OK) error = server_lease_renew(self->api->server, &self->renewal);
     if (error != OK)
         fail_stream(self, error);
     else

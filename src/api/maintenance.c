@@ -21,6 +21,7 @@ static void append_alarm_text(struct buf *body, const struct server_alarm *alarm
 static void status(struct grpc_call *call) {
     struct api *self = grpc_call_service(call);
     if (api__request(call, &etcdserverpb__status_request__descriptor) == NULL) return;
+    if (!api__require_user(call)) return;
     struct server_status status;
     server_status(self->server, &status);
     struct backend *backend = server_backend(self->server);
@@ -93,6 +94,7 @@ static void hash_committed(struct backend_waiter *waiter, enum err error) {
 /* A cancelled call lives on until its job is done: the handle may be answered late. */
 static void hash(struct grpc_call *call) {
     if (api__request(call, &etcdserverpb__hash_request__descriptor) == NULL) return;
+    if (!api__require_admin_bare(call)) return;
     struct hashing *self = NEW(struct hashing);
     self->api = grpc_call_service(call);
     self->call = call;
@@ -118,7 +120,7 @@ static void hash_kv_done(void *context, enum err error, const struct store_hash 
 static void hash_kv(struct grpc_call *call) {
     struct api *self = grpc_call_service(call);
     const Etcdserverpb__HashKVRequest *request = api__request(call, &etcdserverpb__hash_kvrequest__descriptor);
-    if (request == NULL) return;
+    if (request == NULL || !api__require_admin_bare(call)) return;
     store_hash_by_revision(server_store(self->server), request->revision, hash_kv_done, call);
 }
 
@@ -134,6 +136,8 @@ static void alarm_call(struct grpc_call *call) {
         grpc_call_fail(call, ERR_INVALID_ALARM);
         return;
     }
+    bool only_asks = action == ETCDSERVERPB__ALARM_REQUEST__ALARM_ACTION__GET;
+    if (only_asks ? !api__require_user(call) : !api__require_admin(call)) return;
     api__propose(grpc_call_service(call), call, SERVER_OP_ALARM, request, grpc_call_message(call));
 }
 
@@ -159,6 +163,7 @@ static void defragmented(struct backend_waiter *waiter, enum err error) {
 
 static void defragment(struct grpc_call *call) {
     if (api__request(call, &etcdserverpb__defragment_request__descriptor) == NULL) return;
+    if (!api__require_admin_bare(call)) return;
     struct defragmenting *self = NEW(struct defragmenting);
     self->api = grpc_call_service(call);
     self->call = call;

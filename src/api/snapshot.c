@@ -127,6 +127,7 @@ static void committed(struct backend_waiter *waiter, enum err error) {
 
 void api__snapshot(struct grpc_call *call) {
     if (api__request(call, &etcdserverpb__snapshot_request__descriptor) == NULL) return;
+    if (!api__require_admin_bare(call)) return;
     struct sending *self = NEW(struct sending);
     self->api = grpc_call_service(call);
     self->call = call;

@@ -180,7 +180,30 @@ static void want_progress(struct watch_stream *self) {
     env_timer_start(self->api->env, &self->progress, interval_ns + jitter_ns);
 }
 
+/* The reason is the text that Go makes of a gRPC error. */
+static void refuse_permission(struct watch_stream *self, enum err error) {
+    const char *code = error == ERR_PERMISSION_DENIED    ? "PermissionDenied"
+                       : error == ERR_INVALID_AUTH_TOKEN ? "Unauthenticated"
+                                                         : "InvalidArgument";
+    struct buf reason = BUF_INIT;
+    buf_printf(&reason, "rpc error: code = %s desc = %s", code, err_text(error));
+    refuse(self, buf_cstr(&reason));
+    buf_release(&reason);
+}
+
+/* An empty key watches from the first key that can be. */
+static enum err check_permission(struct watch_stream *self, const Etcdserverpb__WatchCreateRequest *request) {
+    if (!api__auth_is_on(self->api)) return OK;
+    struct slice key = request->key.len != 0 ? pb_slice(request->key) : slice_make("", 1);
+    return api__check_read(self->api, self->call, key, pb_slice(request->range_end));
+}
+
 static void create(struct watch_stream *self, const Etcdserverpb__WatchCreateRequest *request) {
+    enum err denied = check_permission(self, request);
+    if (denied != OK) {
+        refuse_permission(self, denied);
+        return;
+    }
     if (request->start_revision < 0) {
         refuse(self, err_text(ERR_COMPACTED));
         return;

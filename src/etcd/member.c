@@ -268,6 +268,10 @@ static void fill_config(const struct options *o, struct url_texts *peer, struct 
         o->compaction_batch_limit > 0 && o->compaction_batch_limit < INT32_MAX ? (int)o->compaction_batch_limit : 0;
     config->compaction_sleep_ns = o->compaction_sleep_interval_ns > 0 ? o->compaction_sleep_interval_ns : 0;
     config->unsafe_no_fsync = o->unsafe_no_fsync;
+    bool is_cost = o->bcrypt_cost >= PASSWORD_MIN_COST && o->bcrypt_cost <= PASSWORD_MAX_COST;
+    config->bcrypt_cost = is_cost ? (unsigned)o->bcrypt_cost : PASSWORD_DEFAULT_COST;
+    uint64_t ttl_s = o->auth_token_ttl_s < UINT32_MAX ? o->auth_token_ttl_s : UINT32_MAX;
+    config->auth_token_ttl_ns = (int64_t)ttl_s * 1000 * MS_NS;
     config->lease_checkpoint = o->lease_checkpoint;
     config->lease_checkpoint_persist = o->lease_checkpoint_persist;
     config->warning_apply_ns = o->warning_apply_duration_ns;

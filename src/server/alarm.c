@@ -181,8 +181,7 @@ static uint64_t cost_of(enum server_op op, const void *message) {
 }
 
 enum err server__alarm_check(const struct server *self, enum server_op op, const void *message) {
-    if (self->corrupt_is_active && op != SERVER_OP_ALARM && op != SERVER_OP_LEASE_CHECKPOINT)
-        return ERR_CORRUPT_CLUSTER;
+    if (self->corrupt_is_active && op != SERVER_OP_ALARM && op < SERVER_OP_LEASE_CHECKPOINT) return ERR_CORRUPT_CLUSTER;
     if (self->nospace_is_active && cost_of(op, message) > 0) return ERR_NO_SPACE;
     return OK;
 }

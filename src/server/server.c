@@ -23,6 +23,7 @@ void server_config_init(struct server_config *config) {
         .max_txn_ops = 128,
         .max_request_bytes = 1572864,
         .warning_apply_ns = 100 * NS_PER_MS,
+        .bcrypt_cost = PASSWORD_DEFAULT_COST,
     };
 }
 
@@ -84,6 +85,7 @@ static void tick(struct env_timer *timer) {
     server__check_timeouts(self, now_ns);
     server__check_reads(self, now_ns);
     server__lease_tick(self, now_ns);
+    auth_store_tick(self->auth, now_ns);
     server__membership_tick(self, now_ns);
     server__purge_tick(self, now_ns);
     server__flush_hard_state(self);
@@ -143,7 +145,7 @@ static void store_stopped(void *context) {
 void server__advance_stop(struct server *self) {
     if (self->state != SERVER_STOPPING) return;
     if (self->saver.is_running || self->saver.spare_is_running || self->snapshotter.is_running ||
-        self->snapshotter.purge_is_running)
+        self->snapshotter.purge_is_running || self->password_count > 0)
         return;
     if (self->saver.filling.has_hard || self->saver.filling.entries.count > 0) {
         server__flush_hard_state(self);
@@ -166,6 +168,7 @@ void server_stop(struct server *self, void (*stopped)(void *context), void *cont
     server__fail_all_requests(self, ERR_STOPPED);
     server__fail_all_reads(self, ERR_STOPPED);
     server__fail_all_lease_calls(self, ERR_STOPPED);
+    server__fail_all_passwords(self);
     store_stop(self->store, store_stopped, self);
     server__want_turn(self);
 }
@@ -182,6 +185,8 @@ void server_close(struct server *self) {
     env_timer_stop(self->env, &self->turn);
     env_worker_free(self->saver.worker);
     store_close(self->store);
+    server__forsake_passwords(self);
+    auth_store_free(self->auth);
     lessor_free(self->lessor);
     enum err error = backend_close(self->backend);
     if (error != OK) log_error(self->log, "failed to close the backend", LOG_ERR(error));
@@ -220,6 +225,9 @@ struct lessor *server_lessor(struct server *self) {
 }
 struct cluster *server_cluster(struct server *self) {
     return self->cluster;
+}
+struct auth_store *server_auth(struct server *self) {
+    return self->auth;
 }
 const struct server_config *server_config_of(const struct server *self) { return &self->config; }
 struct env *server_env(const struct server *self) {

@@ -19,6 +19,8 @@
 #ifndef SERVER_SERVER_H
 #define SERVER_SERVER_H
 
+#include "auth/auth.h"
+#include "auth/password.h"
 #include "base/buf.h"
 #include "env/env.h"
 #include "server/config.h"
@@ -132,6 +134,9 @@ struct store *server_store(struct server *self);
 struct backend *server_backend(struct server *self);
 struct lessor *server_lessor(struct server *self);
 struct cluster *server_cluster(struct server *self);
+struct auth_store *server_auth(struct server *self);
+/* For auth_check_put and auth_check_txn. */
+struct auth_leases server_auth_leases(struct server *self);
 const struct server_config *server_config_of(const struct server *self);
 struct env *server_env(const struct server *self);
 
@@ -154,6 +159,53 @@ enum err server_lease_renew(struct server *self, struct server_lease_call *call)
 /* The keys are then read from server_lessor. */
 enum err server_lease_time_to_live(struct server *self, struct server_lease_call *call) MUST_USE;
 void server_lease_call_cancel(struct server *self, struct server_lease_call *call);
+
+/* ---- passwords ----
+ *
+ * bcrypt takes 50 ms and more, so it runs on the pool, SERVER_PASSWORDS_RUNNING at a time (what else the pool does goes
+ * on); the others wait in line. */
+
+#define SERVER_PASSWORDS_RUNNING 1
+/* Beyond it: ERR_TOO_MANY_REQUESTS. */
+#define SERVER_PASSWORDS_WAITING 10000
+
+struct server_password_work;
+
+/* Makes the bcrypt text of a new password. Embedded and kept until the callback. */
+struct server_hashing {
+    struct slice password; /* copied */
+    void (*callback)(struct server_hashing *hashing);
+    /* out */
+    enum err error; /* ERR_STOPPED */
+    char text[PASSWORD_HASH_BYTES];
+    struct server_password_work *work; /* the server's own */
+};
+/* ERR_PASSWORD_TOO_LONG, ERR_TOO_MANY_REQUESTS, ERR_STOPPED: no callback. */
+enum err server_hash_password(struct server *self, struct server_hashing *hashing) MUST_USE;
+
+/* Authenticate: read index, the password checked here, then an entry that makes every member know the token; begun anew
+ * when users have changed meanwhile (upstream v3_server.go). Embedded and kept as above; zero it first. */
+struct server_login {
+    const char *name;
+    const char *password;
+    struct buf *out; /* the response's fields behind the header are appended */
+    void (*callback)(struct server_login *login);
+    /* out */
+    /* ERR_AUTH_NOT_ENABLED, ERR_AUTH_FAILED, ERR_NO_PASSWORD_USER; those of reading and of proposing */
+    enum err error;
+    int64_t revision; /* for the response's header */
+    /* the server's own */
+    struct server *server;
+    struct server_read read;
+    struct server_request request;
+    struct server_password_work *work;
+    uint64_t checked_revision;
+    char token_prefix[AUTH_TOKEN_PREFIX_BYTES + 1];
+    void *message;
+};
+/* ERR_STOPPED: no callback. */
+enum err server_login(struct server *self, struct server_login *login) MUST_USE;
+void server_login_cancel(struct server *self, struct server_login *login);
 
 /* ---- what it knows ---- */
 

@@ -372,9 +372,15 @@ static enum err open_state(struct server *self, struct errmsg *message) {
         .compaction_batch_limit = config->compaction_batch_limit,
         .compaction_sleep_ns = config->compaction_sleep_ns,
     };
-    backend_create_bucket(self->backend, BACKEND_AUTH);
-    backend_create_bucket(self->backend, BACKEND_AUTH_ROLES);
-    backend_create_bucket(self->backend, BACKEND_AUTH_USERS);
+    struct auth_config auth_config = {
+        .log = self->log,
+        .env = self->env,
+        .token_ttl_ns = config->auth_token_ttl_ns,
+        .bcrypt_cost = config->bcrypt_cost,
+        .seed = env_random(self->env),
+    };
+    self->auth = auth_store_new(&auth_config);
+    TRY(auth_store_restore(self->auth, self->backend, message));
     put_first_auth_revision(self);
     TRY(store_open(self->backend, &store_options, &self->store, message));
     log_info(self->log, "restore consistentIndex", LOG_UINT("index", self->consistent_index));
@@ -434,8 +440,9 @@ enum err server_open(struct env *env, const struct server_config *config, const 
     arena_init(&self->config_arena, 1024);
     arena_init(&self->apply_arena, 16384);
     map_u64_init(&self->pending);
-    struct list *lists[] = {&self->pending_order,  &self->reads_waiting, &self->reads_asked,
-                            &self->reads_applying, &self->lease_calls,   &self->physical};
+    struct list *lists[] = {&self->pending_order,     &self->reads_waiting,    &self->reads_asked,
+                            &self->reads_applying,    &self->lease_calls,      &self->physical,
+                            &self->passwords_waiting, &self->passwords_running};
     for (size_t i = 0; i < sizeof lists / sizeof *lists; i++) list_init(lists[i]);
     take_config(self, config);
     enum err error = open_all(self, message);
