@@ -345,15 +345,6 @@ static void lease_detach(void *context, struct slice key, int64_t lease) {
     lessor_detach(((struct server *)context)->lessor, key);
 }
 
-/* Every database has an auth revision (spec/backend-schema.md 6). */
-static void put_first_auth_revision(struct server *self) {
-    struct slice key = SLICE_LITERAL("authRevision"), found;
-    if (backend_get(self->backend, BACKEND_AUTH, key, &found) != OK || found.len != 0) return;
-    uint8_t one[8];
-    store_u64be(one, 1);
-    backend_put(self->backend, BACKEND_AUTH, key, slice_make(one, sizeof one));
-}
-
 static enum err open_state(struct server *self, struct errmsg *message) {
     const struct server_config *config = &self->config;
     int64_t election_ms = config->tick_ns * config->election_ticks / NS_PER_MS;
@@ -381,7 +372,6 @@ static enum err open_state(struct server *self, struct errmsg *message) {
     };
     self->auth = auth_store_new(&auth_config);
     TRY(auth_store_restore(self->auth, self->backend, message));
-    put_first_auth_revision(self);
     TRY(store_open(self->backend, &store_options, &self->store, message));
     log_info(self->log, "restore consistentIndex", LOG_UINT("index", self->consistent_index));
     server__alarms_restore(self);
