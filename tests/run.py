@@ -106,7 +106,7 @@ def level_golden(count):
         return
     for what in plays:
         print("  " + " ".join(what), flush=True)
-        status, out = run([sys.executable, "tests/golden/replay.py", "--bin", "build/release/bin", "--allow", "tests/golden/allowed", "--show", "20", "--kind", *what])
+        status, out = run([sys.executable, "tests/golden/alone.py", sys.executable, "tests/golden/replay.py", "--bin", "build/release/bin", "--allow", "tests/golden/allowed", "--show", "20", "--keep-going", "--kind", *what])
         m = re.search(r"(\d+) passed, (\d+) failed, (\d+) skipped\s*$", out)
         if not m:
             count.add(0, ["golden: %s ended with status %d" % (" ".join(what), status)])
