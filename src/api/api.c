@@ -125,16 +125,25 @@ static void proposal_done(struct server_request *request) {
     buf_release(&out);
 }
 
+static bool has_top_range(Etcdserverpb__RequestOp *const *ops, size_t count) {
+    for (size_t i = 0; i < count; i++)
+        if (ops[i]->request_case == ETCDSERVERPB__REQUEST_OP__REQUEST_REQUEST_RANGE) return true;
+    return false;
+}
+
 /* The entry says who asks: what he may is decided where it is applied. A Go member that is not the proposer leaves out
- * the top-level ranges of a transaction before it checks the rest, so one that must be refused is refused here. */
+ * the top-level ranges of a transaction before it checks the rest: one that has some and must be refused is refused
+ * here, lest members differ. */
 static enum err sign(struct proposal *self) {
     struct auth_info info;
     TRY(api__who(self->api, self->call, &info));
     self->request.username = info.username;
     self->request.auth_revision = info.revision;
     if (self->request.op != SERVER_OP_TXN) return OK;
+    const Etcdserverpb__TxnRequest *txn = self->request.message;
+    if (!has_top_range(txn->success, txn->n_success) && !has_top_range(txn->failure, txn->n_failure)) return OK;
     struct auth_leases leases = server_auth_leases(self->api->server);
-    return auth_check_txn(server_auth(self->api->server), &info, self->request.message, &leases);
+    return auth_check_txn(server_auth(self->api->server), &info, txn, &leases);
 }
 
 void api__propose(struct api *self, struct grpc_call *call, enum server_op op, const void *message,
