@@ -223,6 +223,7 @@ enum err server__quota_check(struct server *self, enum server_op op, const void 
 bool server__has_alarm(const struct server *self, int32_t type);
 void server__raise_alarm(struct server *self, int32_t type);
 void server__quota_init(struct server *self);
+void server__tell_start(struct server *self);
 
 /* auth.c */
 /* NULL when it is no operation of auth. */

@@ -115,6 +115,8 @@ static void advance_election(struct server *self) {
 void server_start(struct server *self) {
     CHECK(self->state == SERVER_OPEN);
     self->state = SERVER_RUNNING;
+    server__quota_init(self); /* here, because callers say between open and start what is odd in their part */
+    server__tell_start(self);
     int64_t now_ns = env_now_ns(self->env);
     self->turn.callback = turn_fired;
     self->tick.callback = tick;

@@ -375,11 +375,10 @@ static enum err open_state(struct server *self, struct errmsg *message) {
     TRY(store_open(self->backend, &store_options, &self->store, message));
     log_info(self->log, "restore consistentIndex", LOG_UINT("index", self->consistent_index));
     server__alarms_restore(self);
-    server__quota_init(self);
     return OK;
 }
 
-static void tell_start(struct server *self) {
+void server__tell_start(struct server *self) {
     char text[VERSION_TEXT_BYTES];
     struct version version = cluster_version(self->cluster);
     if (version_is_none(version))
@@ -416,7 +415,6 @@ static enum err open_all(struct server *self, struct errmsg *message) {
     self->id_prefix = (self->member_id & 0xffff) << 48;
     self->id_suffix = ((uint64_t)(env_wall_ns(self->env) / NS_PER_MS) & 0xffffffffffull) << 8;
     self->saver.worker = env_worker_new(self->env, "wal");
-    tell_start(self);
     return OK;
 }
 
