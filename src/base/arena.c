@@ -41,7 +41,7 @@ void arena_reset(struct arena *self) {
 }
 
 void *arena_grow(struct arena *self, size_t size_bytes) {
-    size_t rounded = (size_bytes + 7) & ~(size_t)7;
+    size_t rounded = (size_bytes + 7 + (size_bytes == 0)) & ~(size_t)7;
     CHECK(rounded >= size_bytes);
     if (self->chunks != NULL) self->used_bytes += (size_t)(self->at - self->chunks->bytes);
     size_t chunk_bytes = self->chunks != NULL ? self->chunks->size_bytes * 2 : self->first_chunk_bytes;

@@ -29,7 +29,7 @@ void *arena_grow(struct arena *self, size_t size_bytes);
 
 /* 8-byte aligned, not zeroed, never NULL (mem.h); lives until reset or release. */
 static inline void *arena_alloc(struct arena *self, size_t size_bytes) {
-    size_t rounded = (size_bytes + 7) & ~(size_t)7;
+    size_t rounded = (size_bytes + 7 + (size_bytes == 0)) & ~(size_t)7;
     if (__builtin_expect((size_t)(self->end - self->at) < rounded || rounded < size_bytes, 0))
         return arena_grow(self, size_bytes);
     void *piece = self->at;
