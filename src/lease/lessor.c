@@ -421,7 +421,7 @@ bool lessor_lookup(const struct lessor *self, int64_t id, struct lease_info *ret
 void lessor_keys(const struct lessor *self, int64_t id, struct slice *keys) {
     struct lease *lease = find(self, id);
     if (lease == NULL) return;
-    LIST_FOREACH(link, &lease->items) *keys++ = item_key(CONTAINER_OF(link, struct item, link));
+    LIST_FOREACH (link, &lease->items) *keys++ = item_key(CONTAINER_OF(link, struct item, link));
 }
 
 size_t lessor_count(const struct lessor *self) { return self->leases.count; }

@@ -33,8 +33,8 @@ struct net_loop *net_loop_new(void);
  * inside a callback. NULL is allowed. */
 void net_loop_free(struct net_loop *self);
 
-/* Called once a turn, after the reads, and again after a flush; returns the nanoseconds until it wants to be called again at the latest, 0 for
- * at once, -1 for when something happens. */
+/* Called once a turn, after the reads, and again after a flush; returns the nanoseconds until it wants to be called
+ * again at the latest, 0 for at once, -1 for when something happens. */
 void net_loop_set_turn_hook(struct net_loop *self, int64_t (*hook)(void *context), void *context);
 /* Makes the loop turn soon. Any thread, also from signal handlers' threads. */
 void net_loop_wake(struct net_loop *self);
