@@ -167,7 +167,7 @@ void server_lease_call_cancel(struct server *self, struct server_lease_call *cal
 
 #define SERVER_PASSWORDS_RUNNING 1
 /* Beyond it: ERR_TOO_MANY_REQUESTS. */
-#define SERVER_PASSWORDS_WAITING 10000
+#define SERVER_PASSWORDS_WAITING 1000
 
 struct server_password_work;
 
