@@ -13,7 +13,7 @@
 
 #include <cmocka.h>
 
-static char folder[] = "/tmp/etcd-logging-XXXXXX";
+static char folder[] = P_tmpdir "/etcd-logging-XXXXXX";
 
 static int make_folder(void **state) { return mkdtemp(folder) == NULL; }
 

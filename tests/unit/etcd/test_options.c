@@ -148,7 +148,7 @@ static void listening_without_advertising_is_noticed(void **state) {
 /* ---- the file ---- */
 
 static enum err read_text(struct options *options, const char *text, struct errmsg *message) {
-    char path[] = "/tmp/etcd-options-XXXXXX";
+    char path[] = P_tmpdir "/etcd-options-XXXXXX";
     int fd = mkstemp(path);
     assert_true(fd >= 0);
     FILE *file = fdopen(fd, "w");
