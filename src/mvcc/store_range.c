@@ -29,6 +29,7 @@ struct store_range {
     int64_t at;
     bool is_newest; /* nothing newer than `at` is in the index yet: only before the first pause */
     bool collects_all;
+    size_t most; /* pairs to collect then */
     bool is_started;
     enum range_state state;
     struct store_floor floor;
@@ -90,6 +91,9 @@ static enum err range_init(struct store_range *self, struct store *store, const 
     self->range = index_range_of(options->key, options->range_end);
     self->collects_all = !options->count_only && (has_filter(options) || !is_by_key(options));
     self->keep = options->count_only ? 0 : limit_of(options);
+    /* As etcd: with a target but no order, a limit cuts first, and what it left is sorted (upstream apply.go Range). */
+    bool cuts_first = options->order == STORE_SORT_NONE && !has_filter(options) && options->limit > 0;
+    self->most = cuts_first ? limit_of(options) + 1 : SIZE_MAX;
     list_init(&self->floor.link);
     store->stats.range_count++;
     if (!self->range.is_single && !self->range.is_open && slice_compare(options->range_end, options->key) <= 0) {
@@ -160,7 +164,8 @@ static size_t take_key(struct store_range *self, const struct index_key *key) {
     struct index_item item;
     if (!index_key_at(key, self->at, &item)) return 1;
     if (!self->count_is_known) self->count++;
-    if (self->collects_all) return passes(&self->options, &item) ? add_item(self, &item) : 1;
+    if (self->collects_all)
+        return self->items.count < self->most && passes(&self->options, &item) ? add_item(self, &item) : 1;
     /* A descending answer is the end of the range; where it begins is known only when the number of keys is. */
     if (self->items.count < self->keep || (self->is_reversed && self->keep != 0))
         VEC_PUSH(&self->items, (struct range_item){.revision = item.mod});
@@ -168,7 +173,8 @@ static size_t take_key(struct store_range *self, const struct index_key *key) {
 }
 
 static bool has_enough(const struct store_range *self) {
-    if (self->collects_all || !self->count_is_known) return false;
+    if (!self->count_is_known) return false;
+    if (self->collects_all) return self->items.count >= self->most;
     return self->items.count >= self->keep || self->items.count >= (uint64_t)self->count;
 }
 

@@ -355,6 +355,10 @@ static void read_something(struct model *model) {
         if (options.max_create != 0 && cell->create > options.max_create) continue;
         items[kept++] = (struct expected_item){key, cell};
     }
+    /* A limit without an order cuts what comes first by key; what is left is sorted. */
+    bool filters = options.min_mod != 0 || options.max_mod != 0 || options.min_create != 0 || options.max_create != 0;
+    bool cuts_first = options.limit > 0 && options.order == STORE_SORT_NONE && !filters;
+    if (cuts_first && kept > (size_t)options.limit + 1) kept = (size_t)options.limit + 1;
     sorting = &options;
     qsort(items, kept, sizeof *items, compare_items);
     bool more = options.limit > 0 && kept > (size_t)options.limit;
