@@ -112,6 +112,6 @@ class Member:
 def ctl(folder, member, *args, stdin=None, env=None):
     """Runs etcdctl of a folder against a member -> exit status, stdout, stderr."""
     plain = {k: v for k, v in os.environ.items() if not k.startswith("ETCD")}
-    r = subprocess.run([os.path.join(folder, "etcdctl"), *args], input=stdin, capture_output=True, text=True, timeout=30, cwd=member.tmp,
+    r = subprocess.run([os.path.join(folder, "etcdctl"), *args], input=stdin, capture_output=True, text=True, errors="replace", timeout=30, cwd=member.tmp,
                        env=dict(plain, ETCDCTL_API="3", ETCDCTL_ENDPOINTS="127.0.0.1:%d" % member.client_port, **(env or {})))
     return r.returncode, r.stdout, r.stderr
