@@ -27,6 +27,8 @@ VOLATILE = [
     (r"etcdctl version: \S+", "etcdctl version: V"),
     (r"\d+(\.\d+)? [kM]?B", "SIZE"),
     (r'("dbSize(InUse)?":|"DBSize" : )\d+', r"\1N"),
+    # in the order of ids, which for added members depend on the clock
+    (r'(?<=ETCD_INITIAL_CLUSTER=")[^"]*', lambda m: ",".join(sorted(m.group().split(",")))),
 ]
 
 
