@@ -114,7 +114,8 @@ void server__purge_start(struct server *self, int64_t now_ns) {
 
 void server__purge_tick(struct server *self, int64_t now_ns) {
     struct server_snapshotter *s = &self->snapshotter;
-    if (now_ns < self->next_purge_ns || s->purge_is_running) return;
+    /* Not before clients are served: deleting segments takes long, on the worker that saves entries. */
+    if (now_ns < self->next_purge_ns || s->purge_is_running || !self->is_published) return;
     self->next_purge_ns = now_ns + PURGE_INTERVAL_NS;
     s->purge_is_running = true;
     s->purge_job.run = purge_run;
