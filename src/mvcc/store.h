@@ -16,6 +16,7 @@
 struct backend;
 struct backend_view;
 struct store;
+struct store_load;
 struct store_range;
 struct store_txn;
 struct watch_hub;
@@ -46,9 +47,15 @@ struct store_options {
 
 /* Creates the buckets when missing, restores the index (blocks while it scans the `key` bucket), attaches leases (the
  * lessor must be loaded), and resumes an interrupted compaction in the background. `backend` must outlive the store.
+ * `load` (may be NULL: it is read now) is what store_load_start began on this backend; it is taken over in any case.
  * ERR_CORRUPT with a message for pairs that make no sense. */
-enum err store_open(struct backend *backend, const struct store_options *options, struct store **ret_store,
-                    struct errmsg *ret_message) MUST_USE;
+enum err store_open(struct backend *backend, const struct store_options *options, struct store_load *load,
+                    struct store **ret_store, struct errmsg *ret_message) MUST_USE;
+/* Begins to read the index on a thread of its own, for a start that has other work until store_open. Nothing may be
+ * written to the `key` bucket meanwhile. */
+struct store_load *store_load_start(struct backend *backend, struct env *env);
+/* Waits for the thread and throws away what it read; before the backend is closed. NULL is allowed. */
+void store_load_free(struct store_load *load);
 /* All ranges, hashes and watchers must be gone (store_stop first). NULL is allowed. */
 void store_close(struct store *self);
 /* Calls off background work; callbacks of compactions and hashes come with ERR_STOPPED, from within this call or, when

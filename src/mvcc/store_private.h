@@ -1,6 +1,7 @@
 /* store_private.h - what the files of the store share.
  *
  *   store.c          open, restore, replace, close; accessors
+ *   store_load.c     the index from the `key` bucket
  *   store_range.c    reading
  *   store_txn.c      writing
  *   store_compact.c  compaction in the background
@@ -82,6 +83,13 @@ enum err store__fail(struct store *self, enum err error);
  * as it is. */
 enum err store__fetch(struct store *self, const struct backend_view *view, struct bolt_hint *hint,
                       struct revision revision, struct slice *ret_kv) MUST_USE;
+
+/* store_load.c: a load that has not been started on a thread is run by finish. */
+struct store_load *store__load_new(struct backend *backend, struct env *env);
+/* Gives the index away. */
+enum err store__load_finish(struct store_load *self, struct backend *backend, struct index **ret_index,
+                            int64_t *ret_last_main, struct errmsg *ret_message) MUST_USE;
+void store__load_attach_leases(const struct store_load *self, const struct store_lease_ops *lease);
 
 /* store_compact.c */
 enum err store__compaction_resume(struct store *self, int64_t scheduled) MUST_USE;

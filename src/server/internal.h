@@ -93,6 +93,7 @@ struct server {
     struct raft *raft;
     struct wal *wal;
     struct backend *backend;
+    struct store_load *load; /* while it starts */
     struct store *store;
     struct lessor *lessor;
     struct cluster *cluster;

@@ -186,6 +186,7 @@ void server_close(struct server *self) {
     env_timer_stop(self->env, &self->tick);
     env_timer_stop(self->env, &self->turn);
     env_worker_free(self->saver.worker);
+    store_load_free(self->load);
     store_close(self->store);
     server__forsake_passwords(self);
     auth_store_free(self->auth);

@@ -227,6 +227,7 @@ static enum err recover_db(struct server *self, uint64_t snapshot_index, struct 
         buf_release(&received);
         return err_set(message, error, "failed to find database snapshot file (%s)", err_text(error));
     }
+    store_load_free(TAKE(self->load));
     error = backend_close(self->backend);
     self->backend = NULL;
     if (error == OK) error = env_rename(self->env, buf_cstr(&received), buf_cstr(&self->db_path));
@@ -319,6 +320,8 @@ static enum err restart_from(struct server *self, const struct raft_snapshot *sn
 
 static enum err old_member(struct server *self, struct errmsg *message) {
     struct raft_snapshot snapshot;
+    /* The longest part of a start, beside the second longest: reading the whole WAL. */
+    self->load = store_load_start(self->backend, self->env);
     TRY(load_snapshot(self, &snapshot, message));
     enum err error = restart_from(self, &snapshot, message);
     if (error == OK) {
@@ -372,7 +375,7 @@ static enum err open_state(struct server *self, struct errmsg *message) {
     };
     self->auth = auth_store_new(&auth_config);
     TRY(auth_store_restore(self->auth, self->backend, message));
-    TRY(store_open(self->backend, &store_options, &self->store, message));
+    TRY(store_open(self->backend, &store_options, TAKE(self->load), &self->store, message));
     log_info(self->log, "restore consistentIndex", LOG_UINT("index", self->consistent_index));
     server__alarms_restore(self);
     return OK;

@@ -37,7 +37,7 @@ static inline void fixture_open(struct fixture *self) {
     enum err error = backend_open(self->env, self->path, &backend_options, &self->backend, &message);
     if (error != OK) fail_msg("%s: %s", err_text(error), message.text);
     self->options.env = self->env;
-    error = store_open(self->backend, &self->options, &self->store, &message);
+    error = store_open(self->backend, &self->options, NULL, &self->store, &message);
     if (error != OK) fail_msg("%s: %s", err_text(error), message.text);
 }
 

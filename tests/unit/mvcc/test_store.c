@@ -233,11 +233,36 @@ static void test_damaged_pairs_are_refused_at_start(void **state) {
         run_until(&fixture, &stopped);
         store_close(fixture.store);
         struct errmsg message = {0};
-        assert_int_equal(store_open(fixture.backend, &fixture.options, &fixture.store, &message), ERR_CORRUPT);
+        assert_int_equal(store_open(fixture.backend, &fixture.options, NULL, &fixture.store, &message), ERR_CORRUPT);
         assert_true(strncmp(message.text, "bucket key: ", 12) == 0);
         assert_int_equal(backend_close(fixture.backend), OK);
         fixture_release(&fixture);
     }
+}
+
+static void test_an_index_that_was_read_on_a_thread_is_the_same(void **state) {
+    struct fixture fixture;
+    fixture_init(&fixture);
+    fixture_open(&fixture);
+    char key[16];
+    for (int i = 0; i < 1000; i++) {
+        snprintf(key, sizeof key, "k%d", i * 7919 % 1000);
+        assert_int_equal(put(&fixture, key, "v"), i + 2);
+    }
+    commit_now(&fixture);
+    bool stopped = false;
+    store_stop(fixture.store, set_flag, &stopped);
+    run_until(&fixture, &stopped);
+    store_close(fixture.store);
+
+    store_load_free(store_load_start(fixture.backend, fixture.env)); /* nobody wanted it */
+    struct store_load *load = store_load_start(fixture.backend, fixture.env);
+    struct errmsg message = {0};
+    assert_int_equal(store_open(fixture.backend, &fixture.options, load, &fixture.store, &message), OK);
+    assert_int_equal(store_revision(fixture.store), 1001);
+    assert_int_equal(index_live_count(store_index(fixture.store)), 1000);
+    assert_int_equal(put(&fixture, "k1", "w"), 1002);
+    fixture_close(&fixture);
 }
 
 /* As `etcdutl snapshot restore --bump-revision` leaves them. */
@@ -272,6 +297,7 @@ int main(void) {
         cmocka_unit_test(test_a_range_holds_a_compaction_back_only_while_it_collects),
         cmocka_unit_test(test_replaced_by_a_snapshot),
         cmocka_unit_test(test_damaged_pairs_are_refused_at_start),
+        cmocka_unit_test(test_an_index_that_was_read_on_a_thread_is_the_same),
         cmocka_unit_test(test_an_empty_value_is_a_pair_without_fields),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
