@@ -55,16 +55,22 @@ static struct auth_info header_info(struct slice header) {
     return reader.error == OK ? info : (struct auth_info){0};
 }
 
-/* Our own form: one operation and a header whose first field is the id. Everything else takes the long way. */
+/* Our own form: one operation behind its id, or with a header whose first field is the id. Everything else takes the
+ * long way. */
 static bool open_envelope(struct slice data, struct envelope *ret_envelope) {
     struct envelope found = {0};
     const uint8_t *at = data.data, *end = data.data + data.len;
+    if (*at == 1 << 3) {
+        size_t taken = varint_load(at + 1, end, &found.id);
+        if (taken == 0) return false;
+        at += 1 + taken;
+    }
     while (at < end) {
         uint32_t field;
         struct slice bytes;
         if (!take_field(&at, end, &field, &bytes)) return false;
         if (field == 100) {
-            found.id = header_id(bytes);
+            if (found.id == 0) found.id = header_id(bytes);
             found.header = bytes;
         } else if (field == 2 || found.op != 0) {
             return false;
@@ -315,8 +321,8 @@ static void apply_decoded(struct server *self, struct slice data, bool both) {
     struct auth_info info = {0};
     if (request->header != NULL)
         info = (struct auth_info){slice_from_cstr(request->header->username), request->header->auth_revision};
-    apply_one(self, operation.op, request->header != NULL ? request->header->id : request->id, operation.message,
-              auth_store_is_enabled(self->auth) ? &info : NULL);
+    uint64_t id = request->id != 0 || request->header == NULL ? request->id : request->header->id;
+    apply_one(self, operation.op, id, operation.message, auth_store_is_enabled(self->auth) ? &info : NULL);
 }
 
 static void apply_normal(struct server *self, const struct raft_entry *entry, bool both) {

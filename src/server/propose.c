@@ -1,13 +1,14 @@
 /* propose.c - requests on their way through raft.
  *
  * A request's operation is put into an InternalRaftRequest as the client encoded it; the entries of one turn are
- * proposed together. Who waits is found again by the id in the header when the entry comes back committed. All
+ * proposed together. Who waits is found again by its id when the entry comes back committed. All
  * requests have the same time-out, so the list in order of proposal is the list in order of expiry. */
 #include "base/bytes.h"
 #include "pb/arena_pb.h"
 #include "server/internal.h"
 
-/* InternalRaftRequest.header and its fields */
+/* InternalRaftRequest.ID, InternalRaftRequest.header and its fields */
+#define FIELD_ID 1
 #define FIELD_HEADER 100
 #define WIRE_LEN 2
 
@@ -47,8 +48,23 @@ static uint8_t *store_header(uint8_t *at, const struct server_request *request, 
     return at;
 }
 
+/* The id without a header, as etcd wrote before it had auth and as every etcd reads (it asks for ID first, and takes a
+ * missing header as "nobody"): three bytes less per entry. */
+static struct shared *encode_anonymous(const struct server_request *request) {
+    uint32_t field = (uint32_t)request->op;
+    struct shared *data = shared_new(1 + varint_size(request->id) + length_field_size(field, request->encoded.len));
+    uint8_t *at = data->bytes;
+    *at++ = FIELD_ID << 3;
+    at += varint_store(at, request->id);
+    at = store_head(at, field, request->encoded.len);
+    at = store_bytes(at, request->encoded);
+    CHECK(at == data->bytes + data->size_bytes);
+    return data;
+}
+
 /* Fields go by number, as Go's encoder writes them: the header stands before the auth operations, behind the others. */
 static struct shared *encode(const struct server_request *request) {
+    if (request->username.len == 0 && request->auth_revision == 0) return encode_anonymous(request);
     size_t head_size = header_size(request);
     uint32_t field = (uint32_t)request->op;
     struct shared *data =
