@@ -93,6 +93,7 @@ struct bolt_tx {
     /* of a write transaction */
     page_runs freed;
     page_runs taken; /* pages that came from the free list */
+    bool is_at_end;  /* takes pages from beyond the high water mark only */
     VEC(struct staged_block) staged;
     size_t stage_used;
     uint64_t written_bytes;

@@ -85,7 +85,7 @@ void tx__rollback(struct bolt_tx *self) {
 /* ---- pages ---- */
 
 uint64_t tx__allocate(struct bolt_tx *self, uint32_t count) {
-    uint64_t page = freelist_take(&self->db->freelist, count, self->meta.txid);
+    uint64_t page = self->is_at_end ? 0 : freelist_take(&self->db->freelist, count, self->meta.txid);
     if (page != 0) {
         VEC_PUSH(&self->taken, (struct page_run){.first = page, .count = count});
         return page;
