@@ -38,7 +38,8 @@ static void resume_throttled(struct net_loop *self) {
     }
 }
 
-static void on_hook_timer(uv_timer_t *timer) {}
+/* libuv runs timers before it polls: without a turn in between, the poll would not know of the hook's next deadline. */
+static void on_hook_timer(uv_timer_t *timer) { ((struct net_loop *)timer->data)->has_turned = false; }
 static void on_idle(uv_idle_t *idle) {}
 
 static void schedule(struct net_loop *self, int64_t next_ns) {
@@ -46,6 +47,7 @@ static void schedule(struct net_loop *self, int64_t next_ns) {
         uv_idle_start(&self->idle, on_idle);
     else
         uv_idle_stop(&self->idle);
+    uv_update_time(&self->uv); /* the turn took time */
     if (next_ns > 0)
         uv_timer_start(&self->hook_timer, on_hook_timer, (uint64_t)(next_ns + NS_PER_MS - 1) / NS_PER_MS, 0);
     else
@@ -70,7 +72,7 @@ static void turn(struct net_loop *self) {
 static void on_check(uv_check_t *check) { turn(check->data); }
 
 /* Before a poll: nothing that was made since the turn (by callbacks of closing, or outside of the loop) must wait in
- * it, and before the very first one there was no turn. */
+ * it; before the very first one there was no turn, and a deadline of the hook's that has just passed wants one. */
 static void on_prepare(uv_prepare_t *prepare) {
     struct net_loop *self = prepare->data;
     if (!self->has_turned) {
@@ -109,7 +111,7 @@ struct net_loop *net_loop_new(void) {
     uv_idle_init(&self->uv, &self->idle);
     uv_timer_init(&self->uv, &self->hook_timer);
     uv_timer_init(&self->uv, &self->linger_timer);
-    self->prepare.data = self->check.data = self->linger_timer.data = self;
+    self->prepare.data = self->check.data = self->hook_timer.data = self->linger_timer.data = self;
     uv_prepare_start(&self->prepare, on_prepare);
     uv_check_start(&self->check, on_check);
     list_init(&self->links);

@@ -475,6 +475,24 @@ static void timers_of_the_world_fire_on_the_loop(void **state) {
     assert_true(env_now_ns(self->env) - before_ns >= 3000000);
 }
 
+/* A turn that takes longer than the time until its own next deadline. */
+static int64_t slow_hook(void *context) {
+    usleep(3000);
+    ++*(int *)context;
+    return 1000000;
+}
+
+static void a_deadline_that_passes_during_the_turn_is_not_lost(void **state) {
+    struct net_loop *loop = net_loop_new();
+    int calls = 0;
+    net_loop_set_turn_hook(loop, slow_hook, &calls);
+    alarm(20); /* a lost deadline is a poll without end */
+    for (int i = 0; i < 20; i++) net_loop_turn(loop, true);
+    alarm(0);
+    assert_true(calls >= 20);
+    net_loop_free(loop);
+}
+
 int main(void) {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
     const struct CMUnitTest tests[] = {
@@ -496,6 +514,7 @@ int main(void) {
         TEST(signals_reach_the_loop),
         TEST(jobs_of_other_threads_wake_the_loop),
         TEST(timers_of_the_world_fire_on_the_loop),
+        cmocka_unit_test(a_deadline_that_passes_during_the_turn_is_not_lost),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
