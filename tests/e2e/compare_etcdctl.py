@@ -22,7 +22,8 @@ VOLATILE = [
     (r'"stacktrace":"[^"]*"', '"stacktrace":S'),
     (r"(msg=|desc = )?etcd-endpoints://0x[0-9a-f]+/", "etcd-endpoints://P/"),
     (r"took = \S+|\"took\":\"[^\"]*\"|\"Took\" : \S+", "took"),
-    (r"\b[0-9a-f]{16}\b|\b\d{18,20}\b", "ID"),
+    # ids of members added are hashes of the time: they may begin with zeros, which %x leaves out (and %16x pads)
+    (r" *\b[0-9a-f]{12,16}\b| *\b\d{16,20}\b", " ID"),
     (r"remaining\(\d+s\)", "remaining"),
     (r"etcdctl version: \S+", "etcdctl version: V"),
     (r"\d+(\.\d+)? [kM]?B", "SIZE"),
