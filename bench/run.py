@@ -82,6 +82,7 @@ class Bench:
         self.args = args
         self.load_program = os.path.join(args.bin, "bench_load")
         self.programs = {"ours": os.path.join(args.bin, "etcd"), "peer": args.peer, "echo": os.path.join(args.bin, "bench_echo")}
+        self.folders = []
         self.results = {}   # measure -> who -> [results]
 
     def load(self, pid, operation, *more):
@@ -110,6 +111,11 @@ class Bench:
         finally:
             if server.process.poll() is None:
                 server.stop()
+            self.folders.append(folder)
+
+    def clean(self):
+        """At the end: the disk's discarding of freed blocks would stand in the way of the next measure's flushes."""
+        for folder in self.folders:
             shutil.rmtree(folder, ignore_errors=True)
 
     # ---- the measures
@@ -196,15 +202,18 @@ class Bench:
             os.unlink(path)
 
     def run(self):
-        for _ in range(self.args.rounds):
-            self.fdatasync()
-            for measure in (self.calls, self.ranges, self.watches):
-                for who in ("ours", "peer", "echo"):
-                    if who != "echo" or measure == self.calls:
-                        measure(who)
-        for measure in (self.idle, self.million):
-            for who in ("ours", "peer"):
-                measure(who)
+        try:
+            for _ in range(self.args.rounds):
+                self.fdatasync()
+                for measure in (self.calls, self.ranges, self.watches):
+                    for who in ("ours", "peer", "echo"):
+                        if who != "echo" or measure == self.calls:
+                            measure(who)
+            for measure in (self.idle, self.million):
+                for who in ("ours", "peer"):
+                    measure(who)
+        finally:
+            self.clean()
 
     # ---- the table
 
@@ -292,7 +301,7 @@ def main():
     bench = Bench(args)
     bench.run()
     table = bench.table()
-    print(table)
+    print(table, flush=True)
     if args.readme:
         put_into(args.readme, table)
 

@@ -88,7 +88,10 @@ static enum err write_new_file(struct bolt *self) {
     }
     page_write_header(pages + 2 * (size_t)size, 2, FLAG_FREELIST, 0, 0);
     page_write_header(pages + 3 * (size_t)size, 3, FLAG_LEAF, 0, 0);
-    TRY(env_pwrite(self->file, pages, (size_t)size * NEW_FILE_PAGES, 0));
+    /* Page by page: Linux caches what was written at once as one block, and would then count, and may write, all of it
+     * again with each meta page. */
+    for (size_t id = 0; id < NEW_FILE_PAGES; id++)
+        TRY(env_pwrite(self->file, pages + id * size, size, (int64_t)(id * size)));
     TRY(env_fsync(self->file));
     self->file_size_bytes = (int64_t)size * NEW_FILE_PAGES;
     return OK;

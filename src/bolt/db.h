@@ -129,6 +129,8 @@ enum err bucket__spill(struct bolt_bucket *self) MUST_USE;
 void tx__rollback(struct bolt_tx *self);
 /* Finds `count` pages for this transaction. */
 uint64_t tx__allocate(struct bolt_tx *self, uint32_t count);
+/* A node is about to be written that takes so many pages. */
+void tx__choose_place(struct bolt_tx *self, uint64_t pages);
 /* The block leaves the tree. ERR_CORRUPT when it was free already. */
 enum err tx__free(struct bolt_tx *self, uint64_t page, uint32_t overflow) MUST_USE;
 /* Frees a block by its header. */

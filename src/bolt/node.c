@@ -233,9 +233,7 @@ enum err node__spill(struct bolt_tx *tx, struct node *self, double fill, struct 
     uint64_t page_bytes = tx->db->page_size_bytes, threshold = (uint64_t)(fill * (double)page_bytes);
     uint64_t rest_bytes = node__size_bytes(self) - PAGE_HEADER_BYTES;
     uint32_t from = 0;
-    /* More than all free pages hold: the file grows anyway, and then everything from here on goes to its end in a row.
-     */
-    if (rest_bytes >> tx->db->page_shift > tx->db->freelist.free_count) tx->is_at_end = true;
+    tx__choose_place(tx, rest_bytes >> tx->db->page_shift);
     do {
         uint64_t part_bytes;
         uint32_t to = part_end(self, from, threshold, page_bytes, &rest_bytes, &part_bytes);

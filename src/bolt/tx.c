@@ -4,6 +4,9 @@
 #include <stdlib.h>
 
 /* bbolt's AllocSize: files smaller than it grow to the size of the mapping, larger ones by it. */
+#define MANY_PAGES 32
+/* Free pages are few below this share of the file. */
+#define WORTHWHILE_SHARE 64
 #define GROW_BYTES ((uint64_t)16 << 20)
 
 /* ---- begin ---- */
@@ -83,6 +86,14 @@ void tx__rollback(struct bolt_tx *self) {
 }
 
 /* ---- pages ---- */
+
+/* Where a commit of many pages goes: to free pages, or in one run to the end of the file. To the end when the free
+ * pages can't hold it, and while they are few: pages scattered over the file cost a write each. */
+void tx__choose_place(struct bolt_tx *self, uint64_t pages) {
+    uint64_t free_pages = self->db->freelist.free_count;
+    bool few = pages >= MANY_PAGES && free_pages < self->meta.high_water_mark / WORTHWHILE_SHARE;
+    if (pages > free_pages || few) self->is_at_end = true;
+}
 
 uint64_t tx__allocate(struct bolt_tx *self, uint32_t count) {
     uint64_t page = self->is_at_end ? 0 : freelist_take(&self->db->freelist, count, self->meta.txid);
