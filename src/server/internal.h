@@ -49,6 +49,8 @@ struct server_saver {
     struct env_worker *worker; /* the only one that touches the WAL while the member runs */
     struct env_job job;
     bool is_running;
+    struct env_timer gather; /* runs while `filling` waits for company */
+    int64_t usual_entries;   /* of a batch lately, in GATHER_UNIT parts of an entry */
     struct save_batch filling;
     struct save_batch running;
     enum err error; /* of the job, for the loop */

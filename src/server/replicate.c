@@ -1,13 +1,21 @@
 /* replicate.c - what raft's updates ask for.
  *
- * One WAL flush at a time; what updates bring meanwhile gathers in the other batch and goes with the next flush, so the
- * batch is what arrived during the last one and nobody waits for a timer. A changed commit index alone is no reason to
+ * One WAL flush at a time; what updates bring meanwhile gathers in the other batch and goes with the next flush. A
+ * batch that is small beside those before it waits a moment (GATHER_*). A changed commit index alone is no reason to
  * write: it goes with the next entries, with the tick, or at the end. */
 #include "server/internal.h"
 
 /* What the loop may flush itself, and on a disk how fast. */
 #define INLINE_MAX_ENTRIES 2
 #define INLINE_MAX_FLUSH_NS (300 * 1000)
+
+/* A flush writes the log's last, partial page again and costs two hand-overs between threads. So while many write, a
+ * batch below the usual size waits for those that were answered just now to come back: no longer than a millisecond,
+ * and not on a disk where flushing takes longer than that by itself. */
+#define GATHER_MIN_ENTRIES 8
+#define GATHER_NS (500 * 1000)
+#define GATHER_MAX_FLUSH_NS (1000 * 1000)
+#define GATHER_UNIT 16
 
 static void take_to_save(struct server *self, const struct raft_update *update) {
     struct save_batch *batch = &self->saver.filling;
@@ -90,7 +98,7 @@ static void learn_flush_time(struct server *self, const struct wal_io *io) {
     }
 }
 
-static void save_start(struct server *self);
+static void want_save(struct server *self);
 
 static void save_done(struct env_job *job) {
     struct server *self = CONTAINER_OF(job, struct server, saver.job);
@@ -108,7 +116,7 @@ static void save_done(struct env_job *job) {
         struct raft_event event = {.type = RAFT_SAVED, .save_id = batch->save_id};
         server__step(self, &event);
     }
-    if (self->saver.filling.must_sync && !self->saver.is_running) save_start(self);
+    want_save(self);
     if (!self->saver.is_running && self->state == SERVER_STOPPING) server__want_turn(self);
 }
 
@@ -123,6 +131,9 @@ static bool may_flush_here(const struct server *self) {
 }
 
 static void save_start(struct server *self) {
+    env_timer_stop(self->env, &self->saver.gather);
+    int64_t count = (int64_t)self->saver.filling.entries.count;
+    self->saver.usual_entries += (count * GATHER_UNIT - self->saver.usual_entries) / 8;
     struct save_batch filled = self->saver.filling;
     self->saver.filling = self->saver.running;
     self->saver.running = filled;
@@ -139,6 +150,30 @@ static void save_start(struct server *self) {
         return;
     }
     env_worker_submit(self->saver.worker, &self->saver.job);
+}
+
+static void gathered(struct env_timer *timer) {
+    struct server *self = timer->context;
+    if (!self->saver.is_running && self->saver.filling.must_sync && self->state != SERVER_FAILED) save_start(self);
+}
+
+static bool may_gather(const struct server *self) {
+    const struct server_saver *saver = &self->saver;
+    int64_t count = (int64_t)saver->filling.entries.count;
+    return count >= GATHER_MIN_ENTRIES && count * GATHER_UNIT < saver->usual_entries &&
+           saver->flush_ns < GATHER_MAX_FLUSH_NS && self->state == SERVER_RUNNING;
+}
+
+static void want_save(struct server *self) {
+    struct server_saver *saver = &self->saver;
+    if (!saver->filling.must_sync || saver->is_running) return;
+    if (!may_gather(self)) {
+        save_start(self);
+    } else if (!env_timer_is_running(&saver->gather)) {
+        saver->gather.callback = gathered;
+        saver->gather.context = self;
+        env_timer_start(self->env, &saver->gather, GATHER_NS);
+    }
 }
 
 void server__flush_hard_state(struct server *self) {
@@ -176,5 +211,5 @@ void server__step(struct server *self, const struct raft_event *event) {
         struct raft_event nothing = {.type = RAFT_NOTHING};
         if (raft_step(self->raft, &nothing, &update) != OK) break;
     }
-    if (self->saver.filling.must_sync && !self->saver.is_running) save_start(self);
+    want_save(self);
 }

@@ -185,6 +185,7 @@ void server_close(struct server *self) {
     if (self == NULL) return;
     env_timer_stop(self->env, &self->tick);
     env_timer_stop(self->env, &self->turn);
+    env_timer_stop(self->env, &self->saver.gather);
     env_worker_free(self->saver.worker);
     store_load_free(self->load);
     store_close(self->store);
