@@ -23,7 +23,7 @@ VOLATILE = [
     (r"(msg=|desc = )?etcd-endpoints://0x[0-9a-f]+/", "etcd-endpoints://P/"),
     (r"took = \S+|\"took\":\"[^\"]*\"|\"Took\" : \S+", "took"),
     # ids of members added are hashes of the time: they may begin with zeros, which %x leaves out (and %16x pads)
-    (r" *\b[0-9a-f]{12,16}\b| *\b\d{16,20}\b", " ID"),
+    (r" *(?<![-\w])[0-9a-f]{12,16}\b| *(?<![-\w])\d{16,20}\b", " ID"),
     (r"remaining\(\d+s\)", "remaining"),
     (r"etcdctl version: \S+", "etcdctl version: V"),
     (r"\d+(\.\d+)? [kM]?B", "SIZE"),
