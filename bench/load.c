@@ -402,7 +402,7 @@ static void print_result(const struct load *load, double took, double own, doubl
            operation_names[load->operation], load->connections, load->streams, took, (unsigned long long)load->finished,
            units / took, (unsigned long long)load->failures, (unsigned long long)load->events, percentile_us(load, 0.5),
            percentile_us(load, 0.9), percentile_us(load, 0.99), percentile_us(load, 0.999), percentile_us(load, 1),
-           own * 1e5 / units, server * 1e5 / units);
+           units > 0 ? own * 1e5 / units : 0, units > 0 ? server * 1e5 / units : 0);
 }
 
 static enum operation operation_named(const char *name) {

