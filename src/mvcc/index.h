@@ -3,7 +3,7 @@
  * Floor 4 (mvcc). A B+tree in key order with counts of *live* keys in its nodes: counting a range, skipping to the
  * n-th key and ending a limited range early cost O(log n), however many dead keys lie between. Per key one block (key
  * bytes, newest revision, creation, version) and, only when it has more than one revision, a list of them. Knows no
- * values and no disk. Loop only.
+ * values and no disk. One thread at a time: the loop, and while a store is loaded the thread that does it.
  *
  * Semantics (generations, get, compact, keep) are those of spec/backend-schema.md 10 and must stay exact: HashKV and
  * the deletions of a compaction depend on them. A key is *live* when its newest revision is a put.

@@ -4,7 +4,8 @@
  * scheduledCompactRev and finishedCompactRev); feeds the watch hub (watch.h). Rules: spec/backend-schema.md 2, 9, 10,
  * 11 and spec/apply.md 4, 8. Knows nothing of raft, auth and quota; leases are reached through a small table.
  *
- * Loop only, all of it. Nothing here blocks: scans and hashes run in slices on the loop or on pool threads over a view.
+ * Loop only, all of it. Nothing here blocks but what a start does (store_open, store_load_free): scans and hashes run
+ * in slices on the loop or on pool threads over a view, a load on a thread of its own.
  */
 #ifndef MVCC_STORE_H
 #define MVCC_STORE_H

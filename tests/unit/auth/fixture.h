@@ -5,48 +5,28 @@
 #include "auth/auth.h"
 #include "base/gotext.h"
 #include "base/mem.h"
-#include "os/os.h"
 #include "pb/arena_pb.h"
 
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <unistd.h>
-
-#include <cmocka.h>
+#include "../backend/own_backend.h"
 
 #define S INT64_C(1000000000)
 
 struct fixture {
-    char directory[64];
-    char path[80];
-    struct os_world *world;
-    struct backend *backend;
+    struct own_backend own;
     struct auth_store *store;
 };
 
-static inline void fixture_open_backend(struct fixture *self) {
-    struct backend_options options = {.unsafe_no_fsync = true};
-    struct errmsg message = {{0}};
-    assert_int_equal(backend_open(os_world_env(self->world), self->path, &options, &self->backend, &message), OK);
-}
-
 static inline void fixture_new_store(struct fixture *self) {
-    struct auth_config config = {.env = os_world_env(self->world), .bcrypt_cost = 4};
+    struct auth_config config = {.env = os_world_env(self->own.world), .bcrypt_cost = 4};
     self->store = auth_store_new(&config);
 }
 
 static inline int setup(void **state) {
     struct fixture *self = NEW(struct fixture);
-    snprintf(self->directory, sizeof self->directory, "/tmp/auth-XXXXXX");
-    assert_non_null(mkdtemp(self->directory));
-    snprintf(self->path, sizeof self->path, "%s/db", self->directory);
-    self->world = os_world_new(NULL);
-    fixture_open_backend(self);
+    own_backend_init(&self->own);
     fixture_new_store(self);
     struct errmsg message = {{0}};
-    assert_int_equal(auth_store_restore(self->store, self->backend, &message), OK);
+    assert_int_equal(auth_store_restore(self->store, self->own.backend, &message), OK);
     *state = self;
     return 0;
 }
@@ -54,10 +34,7 @@ static inline int setup(void **state) {
 static inline int teardown(void **state) {
     struct fixture *self = *state;
     auth_store_free(self->store);
-    assert_int_equal(backend_close(self->backend), OK);
-    os_world_free(self->world);
-    unlink(self->path);
-    rmdir(self->directory);
+    own_backend_release(&self->own);
     mem_free(self);
     return 0;
 }
@@ -65,11 +42,10 @@ static inline int teardown(void **state) {
 /* From the file, as after a restart. */
 static inline void restart(struct fixture *self) {
     auth_store_free(self->store);
-    assert_int_equal(backend_close(self->backend), OK);
-    fixture_open_backend(self);
+    own_backend_reopen(&self->own);
     fixture_new_store(self);
     struct errmsg message = {{0}};
-    assert_int_equal(auth_store_restore(self->store, self->backend, &message), OK);
+    assert_int_equal(auth_store_restore(self->store, self->own.backend, &message), OK);
 }
 
 #define WORD(text) ((char *)(uintptr_t)(text))

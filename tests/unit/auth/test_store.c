@@ -9,7 +9,7 @@
 static void assert_record(struct fixture *f, enum backend_bucket bucket, const char *key, const char *bytes,
                           size_t len) {
     struct slice value;
-    assert_int_equal(backend_get(f->backend, bucket, slice_from_cstr(key), &value), OK);
+    assert_int_equal(backend_get(f->own.backend, bucket, slice_from_cstr(key), &value), OK);
     assert_int_equal(value.len, len);
     if (len != 0) assert_memory_equal(value.data, bytes, len);
 }
@@ -130,7 +130,7 @@ static void a_bare_password_in_the_log_is_hashed(void **state) {
 /* Users of before 3.4 have no options, and keep having none. */
 static void an_old_record_without_options_stays_so(void **state) {
     struct fixture *f = *state;
-    backend_put(f->backend, BACKEND_AUTH_USERS, KEY("u"), KEY("\x0a\x01u\x12\x02pw"));
+    backend_put(f->own.backend, BACKEND_AUTH_USERS, KEY("u"), KEY("\x0a\x01u\x12\x02pw"));
     restart(f);
     STEP(change_password(f, "u", "new"), OK, 1);
     ASSERT_RECORD(BACKEND_AUTH_USERS, "u", "\x0a\x01u\x12\x03new");
@@ -226,14 +226,14 @@ static void a_record_that_makes_no_sense_stops_the_start(void **state) {
     struct fixture *f = *state;
     static const enum backend_bucket buckets[] = {BACKEND_AUTH_USERS, BACKEND_AUTH_ROLES};
     for (size_t i = 0; i < 2; i++) {
-        backend_put(f->backend, buckets[i], KEY("u"), KEY("\x0a\x7f"));
+        backend_put(f->own.backend, buckets[i], KEY("u"), KEY("\x0a\x7f"));
         struct errmsg message = {{0}};
-        assert_int_equal(auth_store_restore(f->store, f->backend, &message), ERR_CORRUPT);
+        assert_int_equal(auth_store_restore(f->store, f->own.backend, &message), ERR_CORRUPT);
         assert_non_null(strstr(message.text, i == 0 ? "authUsers" : "authRoles"));
-        backend_delete(f->backend, buckets[i], KEY("u"));
+        backend_delete(f->own.backend, buckets[i], KEY("u"));
     }
     struct errmsg message = {{0}};
-    assert_int_equal(auth_store_restore(f->store, f->backend, &message), OK);
+    assert_int_equal(auth_store_restore(f->store, f->own.backend, &message), OK);
 }
 
 /* ---- tokens ---- */

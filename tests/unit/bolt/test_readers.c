@@ -39,8 +39,8 @@ static struct bolt *open_db(struct fixture *self, const struct bolt_options *opt
     return db;
 }
 
-/* Puts `count` keys that all carry `mark`. */
-static void put_marked(struct bolt *db, uint64_t count, uint64_t mark, size_t value_bytes) {
+/* Puts `count` keys from `first` on that all carry `mark`. */
+static void put_marked_from(struct bolt *db, uint64_t first, uint64_t count, uint64_t mark, size_t value_bytes) {
     struct bolt_tx *tx;
     struct bolt_bucket *bucket;
     struct arena arena;
@@ -51,11 +51,15 @@ static void put_marked(struct bolt *db, uint64_t count, uint64_t mark, size_t va
     store_u64be(value, mark);
     for (uint64_t i = 0; i < count; i++) {
         uint8_t *key = arena_alloc(&arena, 8);
-        store_u64be(key, i);
+        store_u64be(key, first + i);
         assert_ok(bolt_put(bucket, slice_make(key, 8), slice_make(value, value_bytes)));
     }
     assert_ok(bolt_tx_commit(tx, NULL));
     arena_release(&arena);
+}
+
+static void put_marked(struct bolt *db, uint64_t count, uint64_t mark, size_t value_bytes) {
+    put_marked_from(db, 0, count, mark, value_bytes);
 }
 
 /* Everything that the transaction sees carries one mark. */
@@ -225,6 +229,45 @@ static void a_file_is_for_one_process(void **state) {
     teardown(&f);
 }
 
+static struct bolt_stats stats_of(struct bolt *db) {
+    struct bolt_stats stats;
+    bolt_get_stats(db, &stats);
+    return stats;
+}
+
+/* Appending in bulk goes to the end of the file in one run; what it leaves free is there for small commits. */
+static void large_commits_leave_a_few_free_pages_to_small_ones(void **state) {
+    struct fixture f;
+    setup(&f);
+    struct bolt *db = open_db(&f, NULL);
+    for (uint64_t i = 0; i < 4; i++) {
+        struct bolt_stats before = stats_of(db);
+        put_marked_from(db, i * 4000, 4000, 1, 300);
+        struct bolt_stats after = stats_of(db);
+        assert_true(after.free_pages + after.pending_pages >= before.free_pages + before.pending_pages);
+        assert_true(after.size_bytes > before.size_bytes);
+    }
+    struct bolt_stats before = stats_of(db);
+    assert_true(before.free_pages > 0);
+    put_marked_from(db, 5, 1, 1, 300);
+    assert_int_equal(stats_of(db).size_bytes, before.size_bytes);
+    bolt_close(db);
+    teardown(&f);
+}
+
+/* Many free pages are used again by large commits too: overwriting everything over and over does not grow the file. */
+static void many_free_pages_are_used_by_large_commits(void **state) {
+    struct fixture f;
+    setup(&f);
+    struct bolt *db = open_db(&f, NULL);
+    for (uint64_t mark = 1; mark <= 3; mark++) put_marked(db, 4000, mark, 300);
+    uint64_t size_bytes = stats_of(db).size_bytes;
+    for (uint64_t mark = 4; mark <= 12; mark++) put_marked(db, 4000, mark, 300);
+    assert_true(stats_of(db).size_bytes <= size_bytes + size_bytes / 8);
+    bolt_close(db);
+    teardown(&f);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_reader_keeps_its_state),
@@ -232,6 +275,8 @@ int main(void) {
         cmocka_unit_test(old_mappings_live_as_long_as_their_readers),
         cmocka_unit_test(threads_read_while_another_writes),
         cmocka_unit_test(a_file_is_for_one_process),
+        cmocka_unit_test(large_commits_leave_a_few_free_pages_to_small_ones),
+        cmocka_unit_test(many_free_pages_are_used_by_large_commits),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,44 +1,21 @@
 #include "cluster/cluster.h"
 
 #include "base/mem.h"
-#include "os/os.h"
+
+#include "../backend/own_backend.h"
 
 #include <inttypes.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <unistd.h>
-
-#include <cmocka.h>
-
-struct fixture {
-    char directory[64];
-    char path[80];
-    struct os_world *world;
-    struct backend *backend;
-};
 
 static int setup(void **state) {
-    struct fixture *self = NEW(struct fixture);
-    snprintf(self->directory, sizeof self->directory, "/tmp/cluster-XXXXXX");
-    assert_non_null(mkdtemp(self->directory));
-    snprintf(self->path, sizeof self->path, "%s/db", self->directory);
-    self->world = os_world_new(NULL);
-    struct backend_options options = {.unsafe_no_fsync = true};
-    struct errmsg message = {{0}};
-    assert_int_equal(backend_open(os_world_env(self->world), self->path, &options, &self->backend, &message), OK);
+    struct own_backend *self = NEW(struct own_backend);
+    own_backend_init(self);
     *state = self;
     return 0;
 }
 
 static int teardown(void **state) {
-    struct fixture *self = *state;
-    assert_int_equal(backend_close(self->backend), OK);
-    os_world_free(self->world);
-    unlink(self->path);
-    rmdir(self->directory);
-    mem_free(self);
+    own_backend_release(*state);
+    mem_free(*state);
     return 0;
 }
 
@@ -267,7 +244,7 @@ static void odd_and_broken_stores(void **state) {
 }
 
 static void the_backend_gets_the_bytes_of_a_go_member(void **state) {
-    struct fixture *self = *state;
+    struct own_backend *self = *state;
     struct cluster *cluster = cluster_new(1, 0x9d355f4e8ce901cf, NULL);
     cluster_set_backend(cluster, self->backend);
     replay_learner_removed(cluster, true);
@@ -303,7 +280,7 @@ static void the_backend_gets_the_bytes_of_a_go_member(void **state) {
 }
 
 static void replayed_entries_change_memory_only(void **state) {
-    struct fixture *self = *state;
+    struct own_backend *self = *state;
     struct cluster *cluster = cluster_new(1, 0x9d355f4e8ce901cf, NULL);
     cluster_set_backend(cluster, self->backend);
     replay_learner_removed(cluster, false);
@@ -314,7 +291,7 @@ static void replayed_entries_change_memory_only(void **state) {
 }
 
 static void zombies_leave_the_backend(void **state) {
-    struct fixture *self = *state;
+    struct own_backend *self = *state;
     struct cluster *cluster = cluster_new(1, 1, NULL);
     cluster_set_backend(cluster, self->backend);
     assert_int_equal(apply(cluster, RAFT_ADD_NODE, 1, "{\"id\":1,\"peerURLs\":[\"http://a:1\"]}", true), OK);

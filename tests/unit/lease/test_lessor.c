@@ -1,51 +1,30 @@
 #include "lease/lessor.h"
 
 #include "base/mem.h"
-#include "os/os.h"
 
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <unistd.h>
-
-#include <cmocka.h>
+#include "../backend/own_backend.h"
 
 #define S INT64_C(1000000000)
 
 struct fixture {
-    char directory[64];
-    char path[80];
-    struct os_world *world;
-    struct backend *backend;
+    struct own_backend own;
     struct lessor *lessor;
 };
-
-static void open_backend(struct fixture *self) {
-    struct backend_options options = {.unsafe_no_fsync = true};
-    struct errmsg message = {{0}};
-    assert_int_equal(backend_open(os_world_env(self->world), self->path, &options, &self->backend, &message), OK);
-}
 
 static void restart(struct fixture *self, bool checkpoints, bool persisted) {
     struct lessor_config config = {.min_ttl_s = 2, .checkpoints = checkpoints, .checkpoints_persisted = persisted};
     if (self->lessor != NULL) {
         lessor_free(self->lessor);
-        assert_int_equal(backend_close(self->backend), OK);
-        open_backend(self);
+        own_backend_reopen(&self->own);
     }
     self->lessor = lessor_new(&config);
     struct errmsg message = {{0}};
-    assert_int_equal(lessor_restore(self->lessor, self->backend, &message), OK);
+    assert_int_equal(lessor_restore(self->lessor, self->own.backend, &message), OK);
 }
 
 static int setup(void **state) {
     struct fixture *self = NEW(struct fixture);
-    snprintf(self->directory, sizeof self->directory, "/tmp/lessor-XXXXXX");
-    assert_non_null(mkdtemp(self->directory));
-    snprintf(self->path, sizeof self->path, "%s/db", self->directory);
-    self->world = os_world_new(NULL);
-    open_backend(self);
+    own_backend_init(&self->own);
     restart(self, false, false);
     *state = self;
     return 0;
@@ -54,10 +33,7 @@ static int setup(void **state) {
 static int teardown(void **state) {
     struct fixture *self = *state;
     lessor_free(self->lessor);
-    assert_int_equal(backend_close(self->backend), OK);
-    os_world_free(self->world);
-    unlink(self->path);
-    rmdir(self->directory);
+    own_backend_release(&self->own);
     mem_free(self);
     return 0;
 }
@@ -94,15 +70,15 @@ static void the_bucket_has_the_bytes_of_a_go_member(void **state) {
     struct slice value;
     const uint8_t key[] = {0, 0, 0, 0, 0x69, 0x4d, 1, 2};
     const uint8_t bytes[] = {0x08, 0x82, 0x82, 0xb4, 0xca, 0x06, 0x10, 0x3c};
-    assert_int_equal(backend_get(self->backend, BACKEND_LEASE, slice_make(key, 8), &value), OK);
+    assert_int_equal(backend_get(self->own.backend, BACKEND_LEASE, slice_make(key, 8), &value), OK);
     assert_true(slice_equal(value, slice_make(bytes, sizeof bytes)));
     const uint8_t minus_one[] = {0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff};
-    assert_int_equal(backend_get(self->backend, BACKEND_LEASE, slice_make(minus_one, 8), &value), OK);
+    assert_int_equal(backend_get(self->own.backend, BACKEND_LEASE, slice_make(minus_one, 8), &value), OK);
     assert_int_equal(value.len, 13);
     struct lease_keys keys;
     assert_int_equal(lessor_revoke(self->lessor, -1, &keys), OK);
     lease_keys_release(&keys);
-    assert_int_equal(backend_get(self->backend, BACKEND_LEASE, slice_make(minus_one, 8), &value), OK);
+    assert_int_equal(backend_get(self->own.backend, BACKEND_LEASE, slice_make(minus_one, 8), &value), OK);
     assert_null(value.data);
 }
 
@@ -275,12 +251,12 @@ static void checkpoints_shorten_what_remains(void **state) {
 
 static void a_bad_record_is_corruption(void **state) {
     struct fixture *self = *state;
-    backend_put(self->backend, BACKEND_LEASE, SLICE_LITERAL("\0\0\0\0\0\0\0\1"), SLICE_LITERAL("\x08\x02"));
+    backend_put(self->own.backend, BACKEND_LEASE, SLICE_LITERAL("\0\0\0\0\0\0\0\1"), SLICE_LITERAL("\x08\x02"));
     struct errmsg message = {{0}};
-    assert_int_equal(lessor_restore(self->lessor, self->backend, &message), ERR_CORRUPT);
+    assert_int_equal(lessor_restore(self->lessor, self->own.backend, &message), ERR_CORRUPT);
     assert_true(message.text[0] != 0);
-    backend_delete(self->backend, BACKEND_LEASE, SLICE_LITERAL("\0\0\0\0\0\0\0\1"));
-    assert_int_equal(lessor_restore(self->lessor, self->backend, &message), OK);
+    backend_delete(self->own.backend, BACKEND_LEASE, SLICE_LITERAL("\0\0\0\0\0\0\0\1"));
+    assert_int_equal(lessor_restore(self->lessor, self->own.backend, &message), OK);
 }
 
 static void a_hundred_thousand_expire_at_once(void **state) {

@@ -114,15 +114,19 @@ static void a_refused_txn_changes_nothing(void **state) {
     assert_true(value_is(f, "a", ""));
 }
 
-static void an_alarm_does_not_switch_auth_off(void **state) {
-    struct fixture *f = *state;
-    with_users(f);
+static void raise_alarm(struct fixture *f, Etcdserverpb__AlarmType type) {
     Etcdserverpb__AlarmRequest alarm = ETCDSERVERPB__ALARM_REQUEST__INIT;
     alarm.action = ETCDSERVERPB__ALARM_REQUEST__ALARM_ACTION__ACTIVATE;
     alarm.memberid = 5;
-    alarm.alarm = ETCDSERVERPB__ALARM_TYPE__NOSPACE;
+    alarm.alarm = type;
     be(f, "root");
     assert_int_equal(ask(f, SERVER_OP_ALARM, &alarm, NULL), OK);
+}
+
+static void an_alarm_does_not_switch_auth_off(void **state) {
+    struct fixture *f = *state;
+    with_users(f);
+    raise_alarm(f, ETCDSERVERPB__ALARM_TYPE__NOSPACE);
     Etcdserverpb__DeleteRangeRequest delete = ETCDSERVERPB__DELETE_RANGE_REQUEST__INIT;
     delete.key = pb_bytes(SLICE_LITERAL("z"));
     be(f, "u");
@@ -136,12 +140,7 @@ static void an_alarm_does_not_switch_auth_off(void **state) {
 static void a_corrupt_alarm_leaves_auth_alone(void **state) {
     struct fixture *f = *state;
     with_users(f);
-    Etcdserverpb__AlarmRequest alarm = ETCDSERVERPB__ALARM_REQUEST__INIT;
-    alarm.action = ETCDSERVERPB__ALARM_REQUEST__ALARM_ACTION__ACTIVATE;
-    alarm.memberid = 5;
-    alarm.alarm = ETCDSERVERPB__ALARM_TYPE__CORRUPT;
-    be(f, "root");
-    assert_int_equal(ask(f, SERVER_OP_ALARM, &alarm, NULL), OK);
+    raise_alarm(f, ETCDSERVERPB__ALARM_TYPE__CORRUPT);
     assert_int_equal(try_put(f, "a", 0), ERR_CORRUPT_CLUSTER);
     assert_int_equal(add_user(f, "x"), OK);
 }
