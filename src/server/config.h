@@ -43,8 +43,9 @@ struct server_config {
 
     uint64_t snapshot_count;
     uint64_t snapshot_catch_up_entries;
-    unsigned max_wals;      /* 0 = all are kept */
-    unsigned max_snapshots; /* 0 = all are kept */
+    int64_t wal_segment_bytes; /* 0 = the default; others are for tests */
+    unsigned max_wals;         /* 0 = all are kept */
+    unsigned max_snapshots;    /* 0 = all are kept */
 
     int64_t quota_backend_bytes; /* 0 = the default, negative = none */
     uint64_t max_txn_ops;

@@ -125,7 +125,11 @@ static enum err open_backend(struct server *self, struct errmsg *message) {
 
 static struct wal_options wal_options_of(struct server *self) {
     return (struct wal_options){
-        .env = self->env, .dir = buf_cstr(&self->wal_dir), .no_sync = self->config.unsafe_no_fsync};
+        .env = self->env,
+        .dir = buf_cstr(&self->wal_dir),
+        .segment_bytes = self->config.wal_segment_bytes,
+        .no_sync = self->config.unsafe_no_fsync,
+    };
 }
 
 static enum err new_wal(struct server *self, struct errmsg *message) {

@@ -3,7 +3,7 @@
 #define TESTS_SIM_CLIENT_H
 
 #include "client/calls.h"
-#include "tests/sim/net.h"
+#include "sim/net.h"
 
 struct sim_client;
 
@@ -13,7 +13,8 @@ struct sim_client *sim_client_new(struct sim_net *net, struct sim_machine *machi
 void sim_client_free(struct sim_client *self);
 /* For client_call_start, watches and so on. */
 struct client *sim_client_core(struct sim_client *self);
-/* Runs the world until the answer is there. The code; *ret_response (may be NULL) is the caller's to etcd_free. */
+/* Runs the world until the answer is there. The code; *ret_response (may be NULL) is the caller's to
+ * client_response_free. */
 int sim_client_call(struct sim_client *self, enum etcd_method method, const void *request, void *ret_response,
                     struct etcd_error *error);
 

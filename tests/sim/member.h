@@ -7,7 +7,7 @@
 #define TESTS_SIM_MEMBER_H
 
 #include "server/server.h"
-#include "tests/sim/net.h"
+#include "sim/net.h"
 
 struct sim_member;
 

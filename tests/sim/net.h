@@ -9,7 +9,7 @@
 #define TESTS_SIM_NET_H
 
 #include "base/slice.h"
-#include "tests/sim/world.h"
+#include "sim/world.h"
 
 struct sim_net;
 struct sim_end;

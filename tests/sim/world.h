@@ -61,6 +61,8 @@ struct sim_disk *sim_machine_disk(struct sim_machine *self);
 const char *sim_machine_name(const struct sim_machine *self);
 /* Nothing happens on it until that time, as when its process is stopped: then all that is late comes at once. */
 void sim_machine_pause(struct sim_machine *self, int64_t duration_ns);
+/* When it goes on; in the past when it is not paused. */
+int64_t sim_machine_resumes_ns(const struct sim_machine *self);
 /* Only what happens on this machine, while the world stands still: to take a member apart that has crashed. */
 bool sim_machine_drain(struct sim_machine *self, bool (*is_done)(void *context), void *context, unsigned steps_max);
 
