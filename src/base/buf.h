@@ -49,7 +49,7 @@ static inline void buf_append_byte(struct buf *self, uint8_t byte) { *buf_extend
 void buf_append_cstr(struct buf *self, const char *text);
 void buf_append_varint(struct buf *self, uint64_t value);
 void buf_printf(struct buf *self, const char *format, ...) __attribute__((format(printf, 2, 3)));
-void buf_vprintf(struct buf *self, const char *format, va_list args);
+void buf_vprintf(struct buf *self, const char *format, va_list args) __attribute__((format(printf, 2, 0)));
 
 /* Takes the first `count` bytes (at most len) away; the rest moves to the front. */
 void buf_consume(struct buf *self, size_t count);
