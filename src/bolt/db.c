@@ -94,7 +94,8 @@ static enum err write_new_file(struct bolt *self) {
         TRY(env_pwrite(self->file, pages + id * size, size, (int64_t)(id * size)));
     TRY(env_fsync(self->file));
     self->file_size_bytes = (int64_t)size * NEW_FILE_PAGES;
-    return OK;
+    CLEANUP_FREE char *folder = env_parent(self->path);
+    return env_sync_directory(self->env, folder);
 }
 
 /* The page size of a present file: from the first meta page, or from the second wherever it may be. */
@@ -211,10 +212,7 @@ enum err bolt_move(struct bolt *self, const char *path) {
     mem_free(self->path);
     self->path = new_path;
     pthread_mutex_unlock(&self->lock);
-    CLEANUP_FREE char *folder = mem_strdup(path);
-    char *slash = strrchr(folder, '/');
-    if (slash == NULL) return env_sync_directory(self->env, ".");
-    slash[slash == folder ? 1 : 0] = 0;
+    CLEANUP_FREE char *folder = env_parent(path);
     return env_sync_directory(self->env, folder);
 }
 

@@ -90,17 +90,25 @@ void env_names_release(struct env_names *names) {
     *names = (struct env_names){0};
 }
 
+char *env_parent(const char *path) {
+    char *parent = mem_strdup(path);
+    char *slash = strrchr(parent, '/');
+    if (slash == NULL) {
+        mem_free(parent);
+        return mem_strdup(".");
+    }
+    slash[slash == parent] = 0;
+    return parent;
+}
+
 enum err env_mkdir_all(struct env *env, const char *path, unsigned mode) {
     struct env_stat stat;
     if (env_stat(env, path, &stat) == OK) return stat.is_directory ? OK : ERR_NOT_DIRECTORY;
-    CLEANUP_FREE char *parent = mem_strdup(path);
-    char *slash = strrchr(parent, '/');
-    if (slash != NULL && slash != parent) {
-        *slash = 0;
-        TRY(env_mkdir_all(env, parent, mode));
-    }
+    CLEANUP_FREE char *parent = env_parent(path);
+    TRY(env_mkdir_all(env, parent, mode));
     enum err error = env_mkdir(env, path, mode);
-    return error == ERR_FILE_EXISTS ? OK : error;
+    if (error == ERR_FILE_EXISTS) return OK;
+    return error == OK ? env_sync_directory(env, parent) : error;
 }
 
 enum err env_read_file(struct env *env, const char *path, size_t limit_bytes, struct buf *ret_content) {

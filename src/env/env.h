@@ -132,7 +132,7 @@ enum err env_rename(struct env *env, const char *from, const char *to) MUST_USE;
 enum err env_unlink(struct env *env, const char *path) MUST_USE;
 /* A file or a whole folder; fine when absent. */
 enum err env_remove_all(struct env *env, const char *path) MUST_USE;
-/* Makes renames and creations in a folder durable. */
+/* Makes renames and creations in a folder durable: a synced file may still lose its name in a crash. */
 enum err env_sync_directory(struct env *env, const char *path) MUST_USE;
 
 struct env_names {
@@ -141,7 +141,9 @@ struct env_names {
 };
 enum err env_list(struct env *env, const char *path, struct env_names *ret_names) MUST_USE;
 void env_names_release(struct env_names *names);
-/* Makes every missing folder of the path. */
+/* The folder a path lies in, "." when it names none; the caller's to free. */
+char *env_parent(const char *path);
+/* Makes every missing folder of the path, durably. */
 enum err env_mkdir_all(struct env *env, const char *path, unsigned mode) MUST_USE;
 
 /* Whole small files. `limit_bytes` bounds what is read (ERR_INVALID beyond it). */

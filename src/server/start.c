@@ -104,6 +104,21 @@ static uint64_t stored_number(struct server *self, struct slice key) {
     return load_u64be(value.data);
 }
 
+/* A crash while a new member's database was made: without a WAL nothing was ever kept in it. bbolt would refuse it for
+ * ever. */
+static bool set_aside_unfinished(struct server *self, enum err error) {
+    if (error != ERR_BOLT_INVALID && error != ERR_BOLT_VERSION && error != ERR_BOLT_CHECKSUM && error != ERR_CORRUPT)
+        return false;
+    if (wal_exists(self->env, buf_cstr(&self->wal_dir))) return false;
+    struct buf path = BUF_INIT;
+    buf_printf(&path, "%s.broken", buf_cstr(&self->db_path));
+    log_warn(self->log, "set aside an unfinished database of a member without WAL",
+             LOG_STRING("path", buf_cstr(&self->db_path)), LOG_STRING("rename-path", buf_cstr(&path)));
+    bool is_gone = env_rename(self->env, buf_cstr(&self->db_path), buf_cstr(&path)) == OK;
+    buf_release(&path);
+    return is_gone;
+}
+
 static enum err open_backend(struct server *self, struct errmsg *message) {
     int64_t began_ns = env_now_ns(self->env);
     struct backend_options options = {
@@ -112,7 +127,10 @@ static enum err open_backend(struct server *self, struct errmsg *message) {
         .unsafe_no_fsync = self->config.unsafe_no_fsync,
         .hooks = {.context = self, .before_commit = before_commit, .on_failure = commit_failed},
     };
-    TRY(backend_open(self->env, buf_cstr(&self->db_path), &options, &self->backend, message));
+    enum err error = backend_open(self->env, buf_cstr(&self->db_path), &options, &self->backend, message);
+    if (error != OK && set_aside_unfinished(self, error))
+        error = backend_open(self->env, buf_cstr(&self->db_path), &options, &self->backend, message);
+    if (error != OK) return error;
     log_info(self->log, "opened backend db", LOG_STRING("path", buf_cstr(&self->db_path)),
              LOG_DURATION("took", env_now_ns(self->env) - began_ns));
     backend_create_bucket(self->backend, BACKEND_META);

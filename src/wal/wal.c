@@ -119,6 +119,7 @@ static enum err make_in_staging(struct wal *self, const char *staging) {
         return error;
     }
     TRY(make_first_segment(self, staging));
+    TRY(env_sync_directory(self->env, staging));
     error = env_remove_all(self->env, self->dir);
     if (error == OK) error = env_rename(self->env, staging, self->dir);
     if (error != OK) {
@@ -126,17 +127,6 @@ static enum err make_in_staging(struct wal *self, const char *staging) {
                  LOG_STRING("dir-path", self->dir), LOG_ERR(error));
     }
     return error;
-}
-
-static char *parent_of(const char *dir) {
-    char *parent = mem_strdup(dir);
-    char *slash = strrchr(parent, '/');
-    if (slash == NULL) {
-        mem_free(parent);
-        return mem_strdup(".");
-    }
-    slash[slash == parent] = 0;
-    return parent;
 }
 
 /* A log that may vanish in a crash must not be found by the next start: it gets another name. The time is local, as
@@ -162,7 +152,7 @@ static void set_aside(struct wal *self) {
 }
 
 static enum err make_folder_durable(struct wal *self) {
-    CLEANUP_FREE char *parent = parent_of(self->dir);
+    CLEANUP_FREE char *parent = env_parent(self->dir);
     enum err error = env_sync_directory(self->env, parent);
     if (error != OK) {
         log_warn(log_of(self), "failed to fsync the parent data directory file", LOG_STRING("parent-dir-path", parent),
