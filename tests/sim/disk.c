@@ -793,6 +793,14 @@ void sim_disk_put_file(struct sim_disk *self, const char *path, struct slice con
     }
 }
 
+void sim_disk_remove(struct sim_disk *self, const char *path) {
+    char last[256];
+    struct inode *folder = find_folder(self, path, last);
+    if (folder == NULL || names_find(&folder->live_names, last) == NULL) return;
+    change_names(folder, last, NULL, NULL);
+    sync_names(folder);
+}
+
 static uint64_t mix(uint64_t hash, const void *bytes, size_t size_bytes) {
     const uint8_t *at = bytes;
     for (size_t i = 0; i < size_bytes; i++) hash = (hash ^ at[i]) * UINT64_C(1099511628211);

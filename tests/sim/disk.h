@@ -91,6 +91,8 @@ bool sim_disk_has_unsynced(const struct sim_disk *self);
 bool sim_disk_flip_bit(struct sim_disk *self, const char *path, int64_t offset, unsigned bit);
 /* A file with this content, durable; its folders too. */
 void sim_disk_put_file(struct sim_disk *self, const char *path, struct slice content);
+/* A file or a whole folder, if it is there. */
+void sim_disk_remove(struct sim_disk *self, const char *path);
 /* A hash of all paths and contents: two disks with the same content give the same. */
 uint64_t sim_disk_fingerprint(const struct sim_disk *self);
 

@@ -105,17 +105,17 @@ static uint64_t hash_leases(const struct lessor *lessor) {
     for (size_t i = 0, count = lessor_count(lessor); i < count; i++) {
         struct lease_info info;
         CHECK(lessor_lookup(lessor, ids[i], &info));
-        uint64_t one = (uint64_t)ids[i] * UINT64_C(0x9E3779B97F4A7C15) + (uint64_t)info.ttl_s * 31 + info.key_count;
+        uint64_t one = (uint64_t)ids[i] * UINT64_C(0x9E3779B97F4A7C15) + (uint64_t)info.ttl_s;
         sum += one * one; /* in whatever order */
     }
     mem_free(ids);
     return sum;
 }
 
-bool sim_stage_state(struct sim_stage *self, struct sim_state *ret_state) {
+bool sim_stage_state(struct sim_stage *self, int64_t revision, struct sim_state *ret_state) {
     struct server *server = sim_member_server(self->member);
     struct hashing hashing = {.stage = self};
-    store_hash_by_revision(server_store(server), 0, hashed, &hashing);
+    store_hash_by_revision(server_store(server), revision, hashed, &hashing);
     CHECK(sim_run_until(self->sim, is_hashed, &hashing, 60 * SIM_S_NS));
     if (!hashing.is_done || hashing.error != OK) return false;
     *ret_state = (struct sim_state){

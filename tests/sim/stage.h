@@ -43,8 +43,8 @@ struct sim_state {
     uint32_t hash_kv;
     uint64_t leases; /* a hash of their ids and granted TTLs */
 };
-/* False when the member failed meanwhile. */
-bool sim_stage_state(struct sim_stage *self, struct sim_state *ret_state);
+/* As of a revision, with the leases of now; 0: now. False when the member failed meanwhile. */
+bool sim_stage_state(struct sim_stage *self, int64_t revision, struct sim_state *ret_state);
 bool sim_state_equals(const struct sim_state *a, const struct sim_state *b);
 /* Findings of bolt_check in the disk's database; 0 = clean. No member may run. */
 size_t sim_check_database(struct sim_disk *disk);
