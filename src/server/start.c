@@ -1,6 +1,6 @@
 /* start.c - what is on disk becomes a member, or a new member is made.
  *
- *   member/wal exists?  no: ids from the initial cluster, new WAL, bootstrap entries
+ *   member/wal exists?  no, or nothing is in it: ids from the initial cluster, new WAL, bootstrap entries
  *                       yes: newest .snap the WAL knows -> membership; WAL behind it -> log; ids from its metadata
  *   member/snap/db      opened first; its consistent index says which entries it already holds
  *
@@ -293,6 +293,23 @@ static void tell_recovered(struct server *self, const struct raft_snapshot *snap
     buf_release(&in_use);
 }
 
+/* A crash between the making of a new member's WAL and its first entries leaves a log that says who it is and nothing
+ * else: etcd waits for ever then for members that nobody ever added. The cluster is founded anew. */
+static bool is_unfounded(struct server *self) {
+    if (self->consistent_index != 0 || self->config.initial_cluster_exists) return false;
+    struct wal_options options = wal_options_of(self);
+    struct wal *wal;
+    if (wal_open_read_only(&options, 0, 0, &wal, NULL) != OK) return false;
+    struct wal_contents contents = {0};
+    bool is_empty = wal_read_all(wal, &contents, NULL) == OK && contents.entries.count == 0 &&
+                    contents.hard_state.term == 0 && contents.hard_state.commit == 0;
+    wal_contents_release(&contents);
+    if (wal_close(wal) != OK || !is_empty) return false;
+    log_warn(self->log, "found the cluster anew: the WAL of an earlier start holds nothing",
+             LOG_STRING("path", buf_cstr(&self->wal_dir)));
+    return env_remove_all(self->env, buf_cstr(&self->wal_dir)) == OK;
+}
+
 static enum err restart_raft(struct server *self, const struct raft_snapshot *snapshot,
                              const struct wal_contents *contents, struct errmsg *message) {
     uint64_t last = snapshot->index + contents->entries.count;
@@ -431,7 +448,7 @@ static enum err make_folders(struct server *self, struct errmsg *message) {
 static enum err open_all(struct server *self, struct errmsg *message) {
     TRY(make_folders(self, message));
     TRY(open_backend(self, message));
-    if (wal_exists(self->env, buf_cstr(&self->wal_dir)))
+    if (wal_exists(self->env, buf_cstr(&self->wal_dir)) && !is_unfounded(self))
         TRY(old_member(self, message));
     else
         TRY(new_member(self, message));
