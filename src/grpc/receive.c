@@ -8,6 +8,9 @@
 
 #include <stdio.h>
 
+/* Shorter messages are not worth counting: the number of streams bounds them. */
+#define COUNTED_MESSAGE_BYTES 1024
+
 static bool is_open(const struct grpc_call *call) { return !call->is_over && !call->is_settled; }
 
 /* A problem with the bytes: nobody's handler made it. */
@@ -50,6 +53,7 @@ static void deliver_plain(struct grpc_call *call, struct slice message, bool is_
         return;
     }
     call->has_message = true;
+    if (message.len >= COUNTED_MESSAGE_BYTES) http_request_add_held(call->request, message.len);
     call->message = is_kept ? message : arena_copy(&call->request->arena, message);
     observe_received(call, message.len);
     dispatch(call);
@@ -104,6 +108,11 @@ static bool begin_message(struct grpc_call *call) {
 
 static bool wants_more(const struct grpc_call *call) { return is_open(call) && !call->has_message; }
 
+/* False: too much for one connection. */
+static bool count_kept(struct grpc_call *call) {
+    return http_request_set_kept(call->request, call->partial.len + call->held.len);
+}
+
 /* Takes one step in the body; returns the bytes used, 0 when all are in `partial`. */
 static size_t take(struct grpc_call *call, struct slice bytes) {
     size_t used = 0;
@@ -118,7 +127,7 @@ static size_t take(struct grpc_call *call, struct slice bytes) {
     size_t missing = call->message_bytes - call->partial.len;
     if (bytes.len < missing) {
         buf_append_slice(&call->partial, bytes);
-        if (!http_request_set_kept(call->request, call->partial.len))
+        if (!count_kept(call))
             fail(call, GRPC_RESOURCE_EXHAUSTED, "grpc: too many unfinished messages on one connection");
         return used + bytes.len;
     }
@@ -129,7 +138,7 @@ static size_t take(struct grpc_call *call, struct slice bytes) {
         buf_append(&call->partial, bytes.data, missing);
         struct slice whole = buf_slice(&call->partial);
         call->partial.len = 0; /* a unary call keeps the memory until its end */
-        http_request_set_kept(call->request, 0);
+        count_kept(call);
         deliver(call, whole, true);
     }
     return used + missing;
@@ -145,6 +154,7 @@ static void take_all(struct grpc_call *call, struct slice bytes) {
     while (from < bytes.len && wants_more(call)) {
         if (call->entry->method->client_stream && is_paused(call)) {
             buf_append_slice(&call->held, slice_from(bytes, from));
+            count_kept(call);
             return;
         }
         from += take(call, slice_from(bytes, from));
@@ -157,6 +167,7 @@ void grpc__receive(struct grpc_call *call, struct slice bytes) {
     if (call->held.len != 0) { /* the window stays closed: no more than that comes */
         buf_append_slice(&call->held, bytes);
         call->held_unconsumed_bytes += bytes.len;
+        count_kept(call);
         return;
     }
     http_request_consume(call->request, bytes.len);
@@ -190,5 +201,6 @@ void grpc__receive_resume(struct grpc_call *call) {
     call->held_unconsumed_bytes = 0;
     take_all(call, buf_slice(&held));
     buf_release(&held);
+    if (!call->is_over) count_kept(call);
     if (call->held.len == 0 && call->is_half_closed) half_close(call);
 }

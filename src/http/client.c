@@ -222,7 +222,7 @@ static int on_begin_headers(nghttp2_session *session, const nghttp2_frame *frame
 
 static bool add_header(struct http_exchange *self, struct slice name, struct slice value) {
     self->header_bytes += (uint32_t)(name.len + value.len + 32);
-    if (self->header_count >= HTTP_HEADER_COUNT_MAX || self->header_bytes > HTTP_HEADER_LIST_MAX) return false;
+    if (self->header_bytes > HTTP_CLIENT_HEADER_LIST_MAX) return false;
     if (self->header_count == self->header_capacity) {
         uint32_t capacity = self->header_capacity ? self->header_capacity * 2 : 4;
         struct http_header *bigger = arena_alloc(&self->arena, capacity * sizeof *bigger);
@@ -362,7 +362,7 @@ static nghttp2_session *session_new(struct http_client *self) {
     const nghttp2_settings_entry settings[] = {
         {NGHTTP2_SETTINGS_ENABLE_PUSH, 0},
         {NGHTTP2_SETTINGS_INITIAL_WINDOW_SIZE, self->options.stream_window_bytes},
-        {NGHTTP2_SETTINGS_MAX_HEADER_LIST_SIZE, HTTP_HEADER_LIST_MAX},
+        {NGHTTP2_SETTINGS_MAX_HEADER_LIST_SIZE, HTTP_CLIENT_HEADER_LIST_MAX},
     };
     CHECK(nghttp2_submit_settings(session, NGHTTP2_FLAG_NONE, settings, 3) == 0);
     CHECK(nghttp2_session_set_local_window_size(session, NGHTTP2_FLAG_NONE, 0,

@@ -17,6 +17,9 @@
 struct http_client;
 struct http_exchange;
 
+/* Names and values of an answer, and 32 for each line: more than what a server takes, as errors may repeat that. */
+#define HTTP_CLIENT_HEADER_LIST_MAX (1024 * 1024)
+
 /* What the connection asks of its owner. */
 struct http_client_owner {
     /* There may be something to produce, or the connection is finished. May come from inside any call but produce; not

@@ -16,6 +16,8 @@ struct http_server *http_server_new(const struct http_server_options *options) {
     if (self->options.keepalive_min_ns <= 0) self->options.keepalive_min_ns = DEFAULT_KEEPALIVE_MIN_NS;
     if (self->options.header_timeout_ns <= 0) self->options.header_timeout_ns = DEFAULT_HEADER_TIMEOUT_NS;
     list_init(&self->pool);
+    list_init(&self->conns);
+    self->relief.callback = http__server_relieve;
     self->date_second = INT64_MIN;
     h2__server_init(self);
     return self;
@@ -23,7 +25,8 @@ struct http_server *http_server_new(const struct http_server_options *options) {
 
 void http_server_free(struct http_server *self) {
     if (self == NULL) return;
-    CHECK(self->stream_count == 0);
+    CHECK(self->stream_count == 0 && self->held_bytes == 0);
+    env_timer_stop(self->options.env, &self->relief);
     while (!list_is_empty(&self->pool)) {
         struct http_stream *stream = CONTAINER_OF(self->pool.next, struct http_stream, link);
         list_remove(&stream->link);
@@ -81,6 +84,7 @@ struct http_conn *http_conn_new(struct http_server *server, struct http_conn_own
     self->peer->references = 1;
     memcpy(self->peer->text, info->peer, peer_len + 1);
     self->is_tls = info->is_tls;
+    list_push_back(&server->conns, &self->link);
     list_init(&self->streams);
     list_init(&self->dirty);
     self->timer.callback = on_timer;
@@ -98,6 +102,9 @@ void http_conn_free(struct http_conn *self) {
         http__stream_detach(CONTAINER_OF(self->streams.next, struct http_stream, link));
     if (self->protocol == HTTP__2) h2__free(self);
     if (self->protocol == HTTP__1) h1__free(self);
+    http__conn_let_go(self, self->unsent_bytes + self->pending_bytes);
+    CHECK(self->held_bytes == 0);
+    list_remove(&self->link);
     buf_release(&self->sniff);
     http__peer_unref(self->peer);
     mem_free(self);

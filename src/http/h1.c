@@ -16,7 +16,6 @@
 #include <stdio.h>
 #include <strings.h>
 
-#define REQUEST_LINE_MAX (64 * 1024)
 /* A body left unread when the reply is out is read and dropped up to here, else the connection is closed. */
 #define DRAIN_MAX (256 * 1024)
 #define CHUNK_MAX (64 * 1024)
@@ -168,6 +167,8 @@ static int on_headers_complete(http_parser *parser) {
     struct http1 *self = parser->data;
     struct http_stream *stream = self->stream;
     if (!header_complete(self)) return -1;
+    buf_release(&self->name);
+    buf_release(&self->value);
     parser->upgrade = 0;
     struct http_request *request = &stream->request;
     if (self->has_foreign_encoding) {
@@ -232,7 +233,7 @@ static const http_parser_settings parser_settings = {
 static size_t take_line(struct http1 *self, struct slice bytes) {
     const uint8_t *newline = memchr(bytes.data, '\n', bytes.len);
     if (newline == NULL) {
-        if (bytes.len > REQUEST_LINE_MAX) fail(self, "431 Request Header Fields Too Large", NULL);
+        if (bytes.len > HTTP1_REQUEST_LINE_MAX) fail(self, "431 Request Header Fields Too Large", NULL);
         return 0;
     }
     size_t len = (size_t)(newline - bytes.data);
@@ -273,13 +274,20 @@ static size_t advance(struct http1 *self, struct slice bytes) {
     return from;
 }
 
+static void count_pending(struct http1 *self) {
+    http__conn_set_held(self->conn, &self->conn->pending_bytes,
+                        self->pending.capacity + self->name.capacity + self->value.capacity);
+}
+
 static void advance_pending(struct http1 *self) {
     if (self->pending.len == 0) return;
     struct buf pending = self->pending;
     self->pending = BUF_INIT;
     size_t taken = advance(self, buf_slice(&pending));
     buf_consume(&pending, taken);
+    if (pending.len == 0) buf_release(&pending);
     self->pending = pending;
+    count_pending(self);
 }
 
 void h1__receive(struct http_conn *conn, struct slice bytes) {
@@ -292,6 +300,7 @@ void h1__receive(struct http_conn *conn, struct slice bytes) {
         buf_append_slice(&self->pending, bytes);
         advance_pending(self);
     }
+    count_pending(self);
 }
 
 void h1__receive_end(struct http_conn *conn) {
@@ -409,7 +418,7 @@ static bool advance_reply(struct http1 *self, size_t room_bytes) {
     struct http_stream *stream = self->stream;
     if (stream == NULL || stream->reply_state == HTTP__REPLY_NONE) return false;
     size_t want_bytes = room_bytes < CHUNK_MAX ? room_bytes : CHUNK_MAX;
-    if (stream->reply_state == HTTP__REPLY_ABORTED || !http__stream_fill(stream, want_bytes)) {
+    if (stream->reply_state == HTTP__REPLY_ABORTED || stream->is_overfull || !http__stream_fill(stream, want_bytes)) {
         fail(self, NULL, NULL);
         return false;
     }
@@ -448,7 +457,7 @@ void h1__start(struct http_conn *conn) {
     struct http1 *self = NEW(struct http1);
     self->conn = conn;
     conn->h1 = self;
-    http_parser_set_max_header_size(HTTP_HEADER_LIST_MAX);
+    http_parser_set_max_header_size(HTTP1_HEADER_MAX);
 }
 
 void h1__free(struct http_conn *conn) {
@@ -466,10 +475,10 @@ void h1__stop(struct http_conn *conn) {
     if (self->stream == NULL) conn->is_broken = conn->is_finished = true;
 }
 
-/* Headers took too long, or nothing came on a kept connection. */
+/* Headers took too long, nothing came on a kept connection, or the rest of a body whose answer is out. */
 void h1__timer(struct http_conn *conn) {
     struct http1 *self = conn->h1;
-    if (self->state == H1_LINE || self->state == H1_HEAD) {
+    if (self->state == H1_LINE || self->state == H1_HEAD || self->stream == NULL) {
         fail(self, NULL, NULL);
         conn->is_finished = true;
     }

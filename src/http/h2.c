@@ -12,6 +12,8 @@
 #include "http/internal.h"
 
 #define FRAME_HEAD_BYTES 9
+/* A status text may repeat what the client sent, each byte as three. */
+#define SENT_HEADER_BLOCK_MAX (4 * HTTP_HEADER_LIST_MAX)
 
 static const uint8_t stop_opaque[8] = "etcdstop";
 
@@ -28,7 +30,7 @@ static int on_begin_headers(nghttp2_session *session, const nghttp2_frame *frame
     struct http_conn *conn = context;
     if (frame->hd.type != NGHTTP2_HEADERS || frame->headers.cat != NGHTTP2_HCAT_REQUEST) return 0;
     conn->recent_stream = NULL;
-    if (conn->stream_count >= HTTP_STREAMS_MAX)
+    if (conn->stream_count >= HTTP_STREAMS_MAX || conn->server->stream_count >= HTTP_SERVER_STREAMS_MAX)
         return nghttp2_submit_rst_stream(session, NGHTTP2_FLAG_NONE, frame->hd.stream_id, NGHTTP2_REFUSED_STREAM);
     struct http_stream *stream = http__stream_new(conn, frame->hd.stream_id);
     stream->request.version_major = 2;
@@ -44,7 +46,8 @@ static void refuse(struct http_stream *stream, uint32_t h2_error_code) {
 }
 
 static void refuse_headers(struct http_stream *stream, enum h2__verdict verdict) {
-    refuse(stream, verdict == H2__TOO_LARGE ? NGHTTP2_ENHANCE_YOUR_CALM : NGHTTP2_PROTOCOL_ERROR);
+    /* FRAME_SIZE_ERROR is what grpc-go says of a list that is too long */
+    refuse(stream, verdict == H2__TOO_LARGE ? NGHTTP2_FRAME_SIZE_ERROR : NGHTTP2_PROTOCOL_ERROR);
 }
 
 static int on_header(nghttp2_session *session, const nghttp2_frame *frame, nghttp2_rcbuf *name, nghttp2_rcbuf *value,
@@ -94,6 +97,7 @@ static int on_frame(nghttp2_session *session, const nghttp2_frame *frame, void *
             body_complete(stream);
         return 0;
     }
+    case NGHTTP2_RST_STREAM: h2__reset_received(conn); return 0;
     case NGHTTP2_PING:
         if (!(frame->hd.flags & NGHTTP2_FLAG_ACK)) {
             h2__keepalive_pinged(conn);
@@ -142,7 +146,10 @@ static void return_window(struct http_conn *conn) {
 void h2__receive(struct http_conn *conn, struct slice bytes) {
     if (conn->server->options.keepalive_interval_ns > 0) conn->last_read_ns = env_now_ns(conn->server->options.env);
     ssize_t taken = nghttp2_session_mem_recv(conn->session, bytes.data, bytes.len);
-    /* A negative result that leaves nothing to send (bad preface, no memory) ends the connection as it is. */
+    /* Too many frames that want an answer, or a header block without end: nghttp2 leaves the telling to us. (Another
+     * negative result with nothing to send, like a bad preface, ends the connection as it is.) */
+    if (taken == NGHTTP2_ERR_FLOODED || taken == NGHTTP2_ERR_TOO_MANY_CONTINUATIONS)
+        nghttp2_session_terminate_session(conn->session, NGHTTP2_ENHANCE_YOUR_CALM);
     if (taken < 0) conn->is_broken = true;
     return_window(conn);
     if (conn->is_broken || nghttp2_session_want_write(conn->session) || !nghttp2_session_want_read(conn->session))
@@ -168,6 +175,7 @@ void h2__consume(struct http_stream *stream, size_t size_bytes) {
 static ssize_t read_reply(nghttp2_session *session, int32_t stream_id, uint8_t *bytes, size_t limit_bytes,
                           uint32_t *data_flags, nghttp2_data_source *source, void *context) {
     struct http_stream *stream = source->ptr;
+    if (stream->is_overfull) return NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE;
     if (!http__stream_fill(stream, limit_bytes)) return NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE;
     size_t size_bytes = stream->queue.size_bytes < limit_bytes ? stream->queue.size_bytes : limit_bytes;
     bool is_last = size_bytes == stream->queue.size_bytes && http__stream_is_complete(stream);
@@ -229,7 +237,7 @@ static void submit_reply(struct http_stream *stream) {
 /* The reply of a dirty stream has moved: the protocol hears of it. */
 static void advance_reply(struct http_stream *stream) {
     nghttp2_session *session = stream->conn->session;
-    if (stream->reply_state == HTTP__REPLY_ABORTED) {
+    if (stream->reply_state == HTTP__REPLY_ABORTED || stream->is_overfull) {
         nghttp2_submit_rst_stream(session, NGHTTP2_FLAG_NONE, stream->id, stream->abort_code);
     } else if (stream->reply_state != HTTP__REPLY_NONE && !stream->is_submitted) {
         submit_reply(stream);
@@ -291,7 +299,8 @@ void h2__server_init(struct http_server *server) {
     nghttp2_option_set_no_closed_streams(server->h2_option, 1);
     nghttp2_option_set_no_http_messaging(server->h2_option, 1); /* h2_headers.c does it */
     nghttp2_option_set_max_outbound_ack(server->h2_option, HTTP_CONTROL_QUEUE_MAX);
-    nghttp2_option_set_stream_reset_rate_limit(server->h2_option, HTTP_RESET_BURST, HTTP_RESET_PER_SECOND);
+    nghttp2_option_set_max_send_header_block_length(server->h2_option, SENT_HEADER_BLOCK_MAX);
+    nghttp2_option_set_stream_reset_rate_limit(server->h2_option, UINT64_MAX, UINT64_MAX); /* h2_resets.c does it */
 }
 
 void h2__server_release(struct http_server *server) {

@@ -172,8 +172,7 @@ static enum h2__verdict take_header(struct h2__headers *self, struct http_stream
     struct slice name = slice_of(name_string), value = slice_of(value_string);
     strings_add(&self->current, name_string, value_string);
     if (name.len != 0 && name.data[0] == ':') {
-        stream->request_header_bytes += (uint32_t)(name.len + value.len + 32);
-        if (stream->request_header_bytes > HTTP_HEADER_LIST_MAX) return H2__TOO_LARGE;
+        if (!http__stream_count_header(stream, name, value)) return H2__TOO_LARGE;
         return take_pseudo(self, &stream->request, name, value) ? H2__GOOD : H2__MALFORMED;
     }
     if (!check_regular(self, &stream->request, name, value)) return H2__MALFORMED;

@@ -5,7 +5,6 @@
 
 #define NS_PER_SECOND INT64_C(1000000000)
 #define IDLE_PING_MIN_NS (7200 * NS_PER_SECOND)
-#define PING_STRIKES_MAX 2
 
 static const uint8_t keepalive_opaque[8] = "etcdping";
 
@@ -38,6 +37,7 @@ void h2__keepalive_timer(struct http_conn *conn) {
 }
 
 void h2__keepalive_pinged(struct http_conn *conn) {
+    if (conn->is_broken) return;
     const struct http_server_options *options = &conn->server->options;
     int64_t now_ns = env_now_ns(options->env);
     int64_t last_ns = conn->last_client_ping_ns;
@@ -50,7 +50,7 @@ void h2__keepalive_pinged(struct http_conn *conn) {
     bool is_idle = conn->stream_count == 0 && !options->keepalive_without_streams;
     int64_t least_ns = is_idle ? IDLE_PING_MIN_NS : options->keepalive_min_ns;
     if (last_ns == INT64_MIN || now_ns - last_ns >= least_ns) return;
-    if (++conn->ping_strikes <= PING_STRIKES_MAX) return;
+    if (++conn->ping_strikes <= HTTP_PING_STRIKES_MAX) return;
     static const char text[] = "too_many_pings";
     nghttp2_submit_goaway(conn->session, NGHTTP2_FLAG_NONE, nghttp2_session_get_last_proc_stream_id(conn->session),
                           NGHTTP2_ENHANCE_YOUR_CALM, (const uint8_t *)text, sizeof text - 1);

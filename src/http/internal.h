@@ -81,6 +81,7 @@ struct http_stream {
     size_t unconsumed_bytes; /* body given to the handler and not given back */
     uint64_t body_bytes;     /* received */
     size_t kept_bytes;       /* http_request_set_kept */
+    size_t own_held_bytes;   /* header lines of its own, and http_request_add_held */
     size_t unreturned_bytes; /* given back, but the sender's window is not yet told */
     uint32_t abort_code;
     int32_t id;
@@ -94,6 +95,7 @@ struct http_stream {
     bool has_reply_length; /* content-length among the reply's headers */
     bool is_headers_refused;
     bool is_held;
+    bool is_overfull; /* HTTP_CONN_QUEUED_MAX: what is written is dropped, the stream is reset */
 };
 
 struct http_server {
@@ -104,6 +106,9 @@ struct http_server {
     struct list pool;               /* free streams */
     size_t pool_count;
     size_t stream_count; /* alive */
+    struct list conns;
+    size_t held_bytes; /* for all clients */
+    struct env_timer relief;
     int64_t date_second; /* what date_text says */
     char date_text[32];
 };
@@ -116,11 +121,15 @@ struct http_conn {
     struct http_server *server;
     struct http_conn_owner *owner;
     struct http__peer *peer;
+    struct list link; /* in server->conns */
     struct list streams;
     struct list dirty; /* streams whose reply moved since the last produce */
     size_t stream_count;
     size_t queued_bytes; /* in the streams' queues */
     size_t kept_bytes;   /* by handlers */
+    size_t held_bytes;   /* all: queued, kept, the streams' own, unsent and pending */
+    size_t unsent_bytes;
+    size_t pending_bytes; /* input that no request has yet */
     enum http__protocol protocol;
     bool is_tls;
     bool is_flush_wanted; /* want_flush was called since the last produce */
@@ -128,6 +137,7 @@ struct http_conn {
     bool is_stopping;
     bool is_finished;
     bool is_broken;     /* nothing more is read */
+    bool is_given_up;   /* its owner was told to close it */
     struct buf *output; /* during produce */
     struct buf sniff;   /* first bytes while the protocol is unknown */
     struct env_timer timer;
@@ -139,6 +149,7 @@ struct http_conn {
     size_t unreturned_bytes;           /* consumed, but the connection's window is not yet told */
     int64_t last_read_ns;
     int64_t last_client_ping_ns;
+    int64_t resets_paid_ns; /* when the resets received so far are all paid for */
     int ping_strikes;
     bool has_sent_since_ping; /* DATA or HEADERS: the client's strikes are forgiven */
     bool is_pinged;           /* our keepalive ping is out */
@@ -154,7 +165,9 @@ struct http_conn {
 struct http_stream *http__stream_new(struct http_conn *conn, int32_t id);
 /* The wire lets go: tells the handler (on_cancel) unless it has ended the request. The stream may be gone after. */
 void http__stream_detach(struct http_stream *self);
-/* Adds one header line; copies. False: over the limits. */
+/* One header line more. False: the list is too long. */
+bool http__stream_count_header(struct http_stream *self, struct slice name, struct slice value);
+/* The same, and keeps a copy among the request's headers. */
 bool http__stream_add_header(struct http_stream *self, struct slice name, struct slice value);
 /* Headers are complete: calls on_request. */
 void http__stream_dispatch(struct http_stream *self);
@@ -177,6 +190,26 @@ void http__conn_want_flush(struct http_conn *self);
 const char *http__server_date(struct http_server *self);
 /* Restarts the connection's one timer. */
 void http__conn_set_timer(struct http_conn *self, int64_t delay_ns);
+
+/* ---- held.c ---- */
+
+/* Too much is held: somebody must go. */
+void http__server_want_relief(struct http_server *self);
+/* Counts more (or less) for the connection and its server. */
+static inline void http__conn_hold(struct http_conn *self, size_t more_bytes) {
+    self->held_bytes += more_bytes;
+    self->server->held_bytes += more_bytes;
+    if (self->server->held_bytes > HTTP_SERVER_HELD_MAX) http__server_want_relief(self->server);
+}
+static inline void http__conn_let_go(struct http_conn *self, size_t less_bytes) {
+    CHECK(less_bytes <= self->held_bytes);
+    self->held_bytes -= less_bytes;
+    self->server->held_bytes -= less_bytes;
+}
+/* The newest figure of a part counts. */
+void http__conn_set_held(struct http_conn *self, size_t *part, size_t size_bytes);
+/* Timer: too much is held. */
+void http__server_relieve(struct env_timer *timer);
 
 /* ---- h2.c ---- */
 
@@ -211,6 +244,11 @@ void h2__keepalive_timer(struct http_conn *conn);
 /* A PING that is no answer has come. */
 void h2__keepalive_pinged(struct http_conn *conn);
 void h2__keepalive_ponged(struct http_conn *conn, const uint8_t opaque[8]);
+
+/* ---- h2_resets.c ---- */
+
+/* A RST_STREAM has come. */
+void h2__reset_received(struct http_conn *conn);
 
 /* ---- h1.c ---- */
 

@@ -132,15 +132,37 @@ static bool handler_is_done(const struct http_stream *self) {
     return !self->is_dispatched || self->reply_state >= HTTP__REPLY_ENDED;
 }
 
+/* The client does not read, or not fast enough for all that it asks for. */
+static void overflow(struct http_stream *self) {
+    http__stream_drop_queue(self);
+    self->is_overfull = true;
+    self->abort_code = NGHTTP2_ENHANCE_YOUR_CALM;
+    http__stream_touch(self);
+}
+
 void http__stream_push(struct http_stream *self, struct http_piece piece) {
+    struct http_conn *conn = self->conn;
+    if (self->is_overfull) {
+        piece_release(&piece);
+        return;
+    }
     size_t before = self->queue.size_bytes;
     http__queue_push(&self->queue, piece.release != NULL ? piece : http__piece_copy(piece.bytes));
-    self->conn->queued_bytes += self->queue.size_bytes - before;
+    size_t more_bytes = self->queue.size_bytes - before;
+    conn->queued_bytes += more_bytes;
+    http__conn_hold(conn, more_bytes);
+    if (conn->queued_bytes > HTTP_CONN_QUEUED_MAX) {
+        overflow(self);
+        return;
+    }
     if (self->queue.size_bytes >= HTTP_REPLY_LOW_WATER) self->is_above_low_water = true;
 }
 
 void http__stream_drop_queue(struct http_stream *self) {
-    if (self->conn != NULL) self->conn->queued_bytes -= self->queue.size_bytes;
+    if (self->conn != NULL) {
+        self->conn->queued_bytes -= self->queue.size_bytes;
+        http__conn_let_go(self->conn, self->queue.size_bytes);
+    }
     http__queue_release(&self->queue);
 }
 
@@ -181,6 +203,7 @@ void http__stream_detach(struct http_stream *self) {
     conn->stream_count--;
     conn->queued_bytes -= self->queue.size_bytes;
     conn->kept_bytes -= self->kept_bytes;
+    http__conn_let_go(conn, self->queue.size_bytes + self->kept_bytes + self->own_held_bytes);
     self->conn = NULL;
     if (handler_is_done(self)) {
         self->request.is_cancelled = true;
@@ -218,11 +241,19 @@ static struct http_header keep_header(struct arena *arena, struct slice name, st
     return (struct http_header){slice_make(text, name.len), slice_make(value_text, value.len)};
 }
 
+bool http__stream_count_header(struct http_stream *self, struct slice name, struct slice value) {
+    size_t limit_bytes = self->conn->protocol == HTTP__1 ? HTTP1_HEADER_MAX : HTTP_HEADER_LIST_MAX;
+    size_t more_bytes = name.len + value.len + 32;
+    if (more_bytes > limit_bytes - self->request_header_bytes) return false;
+    self->request_header_bytes += (uint32_t)more_bytes;
+    self->own_held_bytes += more_bytes;
+    http__conn_hold(self->conn, more_bytes);
+    return true;
+}
+
 bool http__stream_add_header(struct http_stream *self, struct slice name, struct slice value) {
     struct http_request *request = &self->request;
-    self->request_header_bytes += (uint32_t)(name.len + value.len + 32);
-    if (request->header_count >= HTTP_HEADER_COUNT_MAX || self->request_header_bytes > HTTP_HEADER_LIST_MAX)
-        return false;
+    if (!http__stream_count_header(self, name, value)) return false;
     if (request->header_count == self->request_header_capacity) {
         uint32_t capacity = self->request_header_capacity ? self->request_header_capacity * 2 : 8;
         struct http_header *bigger = arena_alloc(&request->arena, capacity * sizeof *bigger);
@@ -283,6 +314,7 @@ bool http__stream_fill(struct http_stream *self, size_t want_bytes) {
 
 void http__stream_take(struct http_stream *self, size_t size_bytes) {
     self->conn->queued_bytes -= size_bytes;
+    http__conn_let_go(self->conn, size_bytes);
     http__queue_take(&self->queue, size_bytes, self->conn->output);
     if (self->is_above_low_water && self->queue.size_bytes < HTTP_REPLY_LOW_WATER) {
         self->is_above_low_water = false;
@@ -333,8 +365,15 @@ bool http_request_set_kept(struct http_request *request, size_t size_bytes) {
     struct http_stream *self = stream_of(request);
     if (self->conn == NULL) return true;
     self->conn->kept_bytes += size_bytes - self->kept_bytes;
-    self->kept_bytes = size_bytes;
+    http__conn_set_held(self->conn, &self->kept_bytes, size_bytes);
     return self->conn->kept_bytes <= HTTP_CONN_KEPT_MAX;
+}
+
+void http_request_add_held(struct http_request *request, size_t more_bytes) {
+    struct http_stream *self = stream_of(request);
+    if (self->conn == NULL) return;
+    self->own_held_bytes += more_bytes;
+    http__conn_hold(self->conn, more_bytes);
 }
 
 /* The headers as nghttp2 wants them, behind `spare` unset ones. */

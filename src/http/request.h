@@ -86,6 +86,9 @@ void http_request_consume(struct http_request *request, size_t size_bytes);
  * counts). False: the requests of this connection together keep more than HTTP_CONN_KEPT_MAX; give up on this one. */
 bool http_request_set_kept(struct http_request *request, size_t size_bytes);
 #define HTTP_CONN_KEPT_MAX (64 * 1024 * 1024)
+/* The handler keeps so many bytes of finished input, as long as the request lives: they count among what the server
+ * holds for its clients (http/server.h). */
+void http_request_add_held(struct http_request *request, size_t more_bytes);
 
 /* ---- answering ---- */
 

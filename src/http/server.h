@@ -8,10 +8,11 @@
  *
  * Time comes from env: keepalive and idle timers run on env timers. All on the loop's thread.
  *
- * Limits an outsider meets (all named, all tested): header list HTTP_HEADER_LIST_MAX, streams
- * max_concurrent_streams, unanswered control frames HTTP_CONTROL_QUEUE_MAX, stream resets
- * HTTP_RESET_BURST then HTTP_RESET_PER_SECOND, pings as grpc-go's enforcement (keepalive_min_ns), body windows
- * HTTP_STREAM_WINDOW / HTTP_CONN_WINDOW; and net/ stops reading from who does not read (HTTP_OUTPUT_HIGH_WATER).
+ * Limits an outsider meets are named below; what happens at each, what etcd does there and its test: docs/LIMITS.md.
+ *
+ * What clients make a server hold (answers they have not read, bytes the socket did not take, header lists, unfinished
+ * messages, requests being answered) is counted together. Beyond HTTP_SERVER_HELD_MAX the connection that holds most is
+ * given up, then the next, until it fits: who does not read pays, not who comes late.
  */
 #ifndef HTTP_SERVER_H
 #define HTTP_SERVER_H
@@ -23,16 +24,25 @@
 struct http_conn;
 struct http_server;
 
-#define HTTP_HEADER_LIST_MAX (1024 * 1024) /* bytes of all names and values; Go's default */
-#define HTTP_HEADER_COUNT_MAX 1000
+/* Names and values of a request, and 32 for each line (RFC 9113, 6.5.2). HTTP/2 announces it, so that clients refuse
+ * themselves; nghttp2 takes no longer line and no block of more than 9 frames. */
+#define HTTP_HEADER_LIST_MAX (64 * 1024)
+#define HTTP1_HEADER_MAX (1024 * 1024)  /* Go's default */
 #define HTTP_CONTROL_QUEUE_MAX 1000     /* answers to PING and SETTINGS not yet sent */
-#define HTTP_RESET_BURST 1000           /* RST_STREAM received on one connection at once, */
-#define HTTP_RESET_PER_SECOND 100       /* and what comes back to that allowance */
+#define HTTP_RESET_BURST 10000          /* RST_STREAM received on one connection at once, */
+#define HTTP_RESET_PER_SECOND 1000      /* and what comes back to that allowance */
+#define HTTP_PING_STRIKES_MAX 2         /* pings that came too early; grpc-go's maxPingStrikes */
 #define HTTP_STREAM_WINDOW (256 * 1024) /* SETTINGS_INITIAL_WINDOW_SIZE we give */
 #define HTTP_CONN_WINDOW (4 * 1024 * 1024)
 #define HTTP_OUTPUT_HIGH_WATER (1024 * 1024) /* bytes net/ may hold unsent before reading stops */
 #define HTTP_STREAMS_MAX 100000              /* open at once on a connection, whatever was announced */
+#define HTTP_SERVER_STREAMS_MAX 250000       /* the same on all connections of a server */
 #define HTTP1_PIPELINE_MAX (64 * 1024)       /* bytes of later requests kept while one is answered */
+#define HTTP1_REQUEST_LINE_MAX (64 * 1024)
+/* Reply bytes that wait on one connection; the stream that adds more is reset. */
+#define HTTP_CONN_QUEUED_MAX ((size_t)128 * 1024 * 1024)
+/* See above. */
+#define HTTP_SERVER_HELD_MAX ((size_t)512 * 1024 * 1024)
 
 struct http_server_options {
     struct env *env;
@@ -58,6 +68,9 @@ struct http_conn_owner {
     /* There is (or may be) something to produce, or the connection is finished: call http_conn_produce soon. May come
      * from inside any http_ call but produce; not repeated until the next produce. */
     void (*want_flush)(struct http_conn_owner *self);
+    /* Close without sending what is left: the server holds too much for its clients. From a timer, never from inside an
+     * http_ call. May be NULL: the connection is left as it is. */
+    void (*give_up)(struct http_conn_owner *self);
 };
 
 struct http_conn_info {
@@ -86,6 +99,11 @@ bool http_conn_wants_read(const struct http_conn *self);
 void http_conn_stop(struct http_conn *self);
 /* Reply bytes accepted from handlers and not produced yet. */
 size_t http_conn_queued_bytes(const struct http_conn *self);
+/* Bytes it was given by http_conn_produce and could not send yet; the newest figure counts. */
+void http_conn_set_unsent(struct http_conn *self, size_t size_bytes);
+/* All that is held for this client, and for all clients of a server. */
+size_t http_conn_held_bytes(const struct http_conn *self);
+size_t http_server_held_bytes(const struct http_server *self);
 /* Requests open. */
 size_t http_conn_open_requests(const struct http_conn *self);
 bool http_conn_is_http2(const struct http_conn *self);

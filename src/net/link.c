@@ -169,6 +169,7 @@ static void on_written(uv_write_t *request, int status) {
     self->is_writing = false;
     buf_release(&self->unsent);
     if (self->is_closing) return;
+    if (self->table->unsent != NULL) self->table->unsent(self->machine, 0);
     if (status != 0)
         net__link_close(self, net__err(status));
     else
@@ -188,6 +189,7 @@ static void write_later(struct net_link *self, struct slice rest) {
         return;
     }
     self->is_writing = true;
+    if (self->table->unsent != NULL) self->table->unsent(self->machine, self->unsent.len);
 }
 
 static void write_now(struct net_link *self, struct slice bytes) {

@@ -27,6 +27,8 @@ struct net_machine {
     /* The link is gone, whatever the reason (OK: finished in order); exactly once, and the last call. For a dialed link
      * that never connected too. Not from inside net_dial. */
     void (*closed)(void *machine, enum err reason);
+    /* So many bytes produced wait for the socket now. May be NULL. */
+    void (*unsent)(void *machine, size_t size_bytes);
 };
 
 /* The machine has something to produce or is finished: it is asked at the end of this turn. Cheap, may be repeated. */

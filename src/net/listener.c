@@ -42,6 +42,10 @@ static void conn_want_flush(struct http_conn_owner *owner) {
     net_link_touch(CONTAINER_OF(owner, struct conn, owner)->link);
 }
 
+static void conn_give_up(struct http_conn_owner *owner) {
+    net_link_close(CONTAINER_OF(owner, struct conn, owner)->link);
+}
+
 static void conn_receive(void *machine, struct slice bytes) {
     struct conn *self = machine;
     http_conn_receive(self->http, bytes);
@@ -66,6 +70,11 @@ static bool conn_wants_read(void *machine) {
     struct conn *self = machine;
     if (net__link_is_blocked(self->link) && http_conn_queued_bytes(self->http) > HTTP_OUTPUT_HIGH_WATER) return false;
     return http_conn_wants_read(self->http);
+}
+
+static void conn_unsent(void *machine, size_t size_bytes) {
+    struct conn *self = machine;
+    http_conn_set_unsent(self->http, size_bytes);
 }
 
 static void check_freed(struct net_listener *self) {
@@ -106,6 +115,7 @@ static const struct net_machine conn_machine = {
     .produce = conn_produce,
     .is_finished = conn_is_finished,
     .wants_read = conn_wants_read,
+    .unsent = conn_unsent,
     .closed = conn_closed,
 };
 
@@ -115,6 +125,7 @@ static void accept_one(struct net_listener *self) {
     struct conn *conn = NEW(struct conn);
     conn->listener = self;
     conn->owner.want_flush = conn_want_flush;
+    conn->owner.give_up = conn_give_up;
     list_push_back(&self->conns, &conn->link_in_listener);
     self->conn_count++;
     conn->link = net__link_new(self->loop, !self->options.address.is_unix, &conn_machine, conn);

@@ -449,7 +449,7 @@ static void too_many_header_bytes_reset_the_stream(void **state) {
     buf_release(&frame);
     buf_clear(&self->wire);
     http_conn_produce(self->conn, &self->wire, 4096);
-    static const uint8_t reset[] = {0, 0, 4, 3, 0, 0, 0, 0, 1, 0, 0, 0, NGHTTP2_ENHANCE_YOUR_CALM};
+    static const uint8_t reset[] = {0, 0, 4, 3, 0, 0, 0, 0, 1, 0, 0, 0, NGHTTP2_FRAME_SIZE_ERROR};
     assert_non_null(memmem(self->wire.data, self->wire.len, reset, sizeof reset));
     buf_clear(&self->wire);
     assert_int_equal(self->requests, 0);
