@@ -9,8 +9,12 @@
 #include <stdlib.h>
 #include <sys/resource.h>
 
-/* File descriptors kept back for everything but client connections. */
+/* File descriptors kept back for everything but client connections: etcd's number. Peers and metrics get their share of
+ * it, so that neither these nor the log and the database are left without because of clients. (etcd counts each address
+ * by itself and those of peers and metrics not at all.) */
 #define RESERVED_DESCRIPTORS 150
+#define PEER_CONNECTIONS_MAX 80
+#define METRICS_CONNECTIONS_MAX 20
 
 enum role { ROLE_PEER, ROLE_CLIENT, ROLE_CLIENT_HTTP, ROLE_CLIENT_GRPC, ROLE_METRICS };
 
@@ -31,7 +35,7 @@ struct doors {
     struct api *api;
     struct door **items;
     size_t count;
-    size_t max_connections; /* of one door */
+    struct net_quota client_quota, peer_quota, metrics_quota;
 
     size_t closing; /* doors whose end is awaited */
     void (*closed)(void *context);
@@ -41,6 +45,9 @@ struct doors {
 struct doors *doors_new(struct net_loop *loop, struct env *env, const struct options *options) {
     struct doors *self = NEW(struct doors);
     *self = (struct doors){.loop = loop, .env = env, .log = env_log(env), .options = options};
+    net_quota_init(&self->client_quota, SIZE_MAX);
+    net_quota_init(&self->peer_quota, PEER_CONNECTIONS_MAX);
+    net_quota_init(&self->metrics_quota, METRICS_CONNECTIONS_MAX);
     return self;
 }
 
@@ -192,7 +199,9 @@ static enum err bind_door(struct doors *self, enum role role, const struct url *
     struct net_listener_options options = {
         .address = {.text = address, .is_unix = url->scheme == URL_UNIX || url->scheme == URL_UNIXS},
         .server = door->http,
-        .max_connections = role == ROLE_PEER ? 0 : self->max_connections,
+        .quota = role == ROLE_PEER      ? &self->peer_quota
+                 : role == ROLE_METRICS ? &self->metrics_quota
+                                        : &self->client_quota,
         .is_held = true,
         .reuse_port = self->options->socket_reuse_port,
     };
@@ -240,7 +249,7 @@ static void limit_connections(struct doors *self) {
                   LOG_UINT("limit", limit.rlim_cur), LOG_INT("recommended-limit", RESERVED_DESCRIPTORS));
         exit(EXIT_FAILURE);
     }
-    self->max_connections = limit.rlim_cur - RESERVED_DESCRIPTORS;
+    self->client_quota.max = limit.rlim_cur - RESERVED_DESCRIPTORS;
 }
 
 enum err doors_bind_clients(struct doors *self, struct errmsg *message) {

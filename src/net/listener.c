@@ -19,8 +19,9 @@ struct net_listener {
     struct list conns;
     size_t conn_count;
     int port;
-    int open_handles; /* until the listener can be freed */
-    bool is_waiting;  /* held or at max_connections: one is left in libuv's hand */
+    int open_handles;      /* until the listener can be freed */
+    bool is_waiting;       /* held or beyond the quota: one is left in libuv's hand */
+    struct list wait_link; /* in the quota's */
     bool is_stopping;
     void (*on_closed)(void *context);
     void *context;
@@ -93,6 +94,22 @@ static void close_grace(struct net_listener *self) {
     if (!uv_is_closing((uv_handle_t *)&self->grace)) uv_close((uv_handle_t *)&self->grace, on_handle_closed);
 }
 
+void net_quota_init(struct net_quota *self, size_t max) {
+    *self = (struct net_quota){.max = max};
+    list_init(&self->waiting);
+}
+
+/* For the listener that has waited longest. */
+static void give_place_back(struct net_quota *quota) {
+    if (quota == NULL) return;
+    quota->count--;
+    if (list_is_empty(&quota->waiting)) return;
+    struct net_listener *listener = CONTAINER_OF(quota->waiting.next, struct net_listener, wait_link);
+    list_remove(&listener->wait_link);
+    listener->is_waiting = false;
+    accept_one(listener);
+}
+
 static void conn_closed(void *machine, enum err reason) {
     struct conn *self = machine;
     struct net_listener *listener = self->listener;
@@ -100,13 +117,10 @@ static void conn_closed(void *machine, enum err reason) {
     list_remove(&self->link_in_listener);
     mem_free(self);
     listener->conn_count--;
-    if (listener->is_stopping) {
-        if (listener->conn_count == 0) close_grace(listener);
-        check_freed(listener);
-    } else if (listener->is_waiting) {
-        listener->is_waiting = false;
-        accept_one(listener);
-    }
+    give_place_back(listener->options.quota);
+    if (!listener->is_stopping) return;
+    if (listener->conn_count == 0) close_grace(listener);
+    check_freed(listener);
 }
 
 static const struct net_machine conn_machine = {
@@ -128,6 +142,7 @@ static void accept_one(struct net_listener *self) {
     conn->owner.give_up = conn_give_up;
     list_push_back(&self->conns, &conn->link_in_listener);
     self->conn_count++;
+    if (self->options.quota != NULL) self->options.quota->count++;
     conn->link = net__link_new(self->loop, !self->options.address.is_unix, &conn_machine, conn);
     int error = uv_accept(&self->uv.stream, &conn->link->uv.stream);
     if (error != 0) {
@@ -140,14 +155,20 @@ static void accept_one(struct net_listener *self) {
     net__link_connected(conn->link);
 }
 
+static void accept_or_wait(struct net_listener *self) {
+    struct net_quota *quota = self->options.quota;
+    bool is_full = quota != NULL && quota->count >= quota->max;
+    if (!is_full && !self->options.is_held) {
+        accept_one(self);
+        return;
+    }
+    self->is_waiting = true; /* libuv listens again when this one is accepted */
+    if (is_full && !self->options.is_held) list_push_back(&quota->waiting, &self->wait_link);
+}
+
 static void on_connection(uv_stream_t *stream, int status) {
     struct net_listener *self = stream->data;
-    if (status != 0 || self->is_stopping) return;
-    if (self->options.is_held ||
-        (self->options.max_connections != 0 && self->conn_count >= self->options.max_connections))
-        self->is_waiting = true; /* libuv listens again when this one is accepted */
-    else
-        accept_one(self);
+    if (status == 0 && !self->is_stopping) accept_or_wait(self);
 }
 
 /* ---- the listener ---- */
@@ -208,6 +229,7 @@ enum err net_listen(struct net_loop *loop, const struct net_listener_options *op
     self->loop = loop;
     self->options = *options;
     list_init(&self->conns);
+    list_init(&self->wait_link);
     int error =
         options->address.is_unix ? uv_pipe_init(&loop->uv, &self->uv.pipe, 0) : uv_tcp_init(&loop->uv, &self->uv.tcp);
     CHECK(error == 0);
@@ -229,7 +251,7 @@ void net_listener_open(struct net_listener *self) {
     self->options.is_held = false;
     if (!self->is_waiting) return;
     self->is_waiting = false;
-    accept_one(self);
+    accept_or_wait(self);
 }
 
 int net_listener_port(const struct net_listener *self) { return self->port; }
@@ -247,6 +269,7 @@ void net_listener_shutdown(struct net_listener *self, int64_t grace_ns, void (*o
     self->context = context;
     if (!self->is_stopping) {
         self->is_stopping = true;
+        list_remove(&self->wait_link);
         uv_close(&self->uv.handle, on_handle_closed);
         LIST_FOREACH (it, &self->conns) {
             struct conn *conn = CONTAINER_OF(it, struct conn, link_in_listener);

@@ -7,15 +7,25 @@
 #ifndef NET_LISTENER_H
 #define NET_LISTENER_H
 
+#include "base/list.h"
 #include "http/server.h"
 #include "net/link.h"
 
 struct net_listener;
 
+/* How many connections some listeners may have together; beyond it connections wait in the kernel's queues. Outlives
+ * them. */
+struct net_quota {
+    size_t max;
+    size_t count;
+    struct list waiting; /* listeners */
+};
+void net_quota_init(struct net_quota *self, size_t max);
+
 struct net_listener_options {
     struct net_address address; /* port 0: any free one */
     struct http_server *server; /* outlives the listener and its connections */
-    size_t max_connections;     /* 0: not limited; beyond it connections wait in the kernel's queue */
+    struct net_quota *quota;    /* NULL: not limited */
     bool is_held;               /* all wait there until net_listener_open */
     bool reuse_port;            /* SO_REUSEPORT */
 };

@@ -175,9 +175,8 @@ static struct plain *dial_plain(struct fixture *self, const char *to_send) {
 
 static int64_t turn(void *context) { return os_world_turn(context); }
 
-static struct net_listener *listen_at(struct fixture *self, struct net_address address, size_t max_connections) {
-    struct net_listener_options options = {
-        .address = address, .server = self->http, .max_connections = max_connections};
+static struct net_listener *listen_at(struct fixture *self, struct net_address address, struct net_quota *quota) {
+    struct net_listener_options options = {.address = address, .server = self->http, .quota = quota};
     struct net_listener *listener;
     struct errmsg message;
     assert_int_equal(net_listen(self->loop, &options, &listener, &message), OK);
@@ -196,7 +195,7 @@ static int setup(void **state) {
     grpc_server_add(self->grpc, methods, 2, self);
     struct http_server_options options = {.env = self->env, .on_request = on_request, .context = self};
     self->http = http_server_new(&options);
-    self->listener = listen_at(self, (struct net_address){.text = "127.0.0.1:0"}, 0);
+    self->listener = listen_at(self, (struct net_address){.text = "127.0.0.1:0"}, NULL);
     snprintf(self->address, sizeof self->address, "127.0.0.1:%d", net_listener_port(self->listener));
     *state = self;
     return 0;
@@ -246,7 +245,7 @@ static void a_unix_socket_serves_too(void **state) {
     char path[64];
     snprintf(path, sizeof path, "test_net.%d.sock", (int)getpid());
     struct net_address address = {.text = path, .is_unix = true};
-    struct net_listener *listener = listen_at(self, address, 0);
+    struct net_listener *listener = listen_at(self, address, NULL);
     struct client *client = dial(self, 0, address);
     call(client, "/t.T/Echo", SLICE_LITERAL("ping"));
     WAIT_FOR(client->last_code >= 0);
@@ -333,13 +332,18 @@ static void large_messages_are_written_in_parts(void **state) {
     assert_int_equal(client->failures, 0);
 }
 
-static void connections_beyond_the_limit_wait(void **state) {
+static void connections_beyond_a_shared_limit_wait(void **state) {
     struct fixture *self = *state;
-    struct net_listener *narrow = listen_at(self, (struct net_address){.text = "127.0.0.1:0"}, 1);
-    char address[64];
-    snprintf(address, sizeof address, "127.0.0.1:%d", net_listener_port(narrow));
+    struct net_quota quota;
+    net_quota_init(&quota, 1);
+    struct net_listener *narrow[2];
+    char addresses[2][64];
+    for (size_t i = 0; i < 2; i++) {
+        narrow[i] = listen_at(self, (struct net_address){.text = "127.0.0.1:0"}, &quota);
+        snprintf(addresses[i], sizeof addresses[i], "127.0.0.1:%d", net_listener_port(narrow[i]));
+    }
     for (size_t i = 0; i < 3; i++)
-        call(dial(self, i, (struct net_address){.text = address}), "/t.T/Echo", SLICE_LITERAL("x"));
+        call(dial(self, i, (struct net_address){.text = addresses[i % 2]}), "/t.T/Echo", SLICE_LITERAL("x"));
     for (size_t done = 1; done <= 3; done++) {
         struct client *served = NULL;
         while (served == NULL) {
@@ -347,11 +351,14 @@ static void connections_beyond_the_limit_wait(void **state) {
             for (size_t i = 0; i < 3; i++)
                 if (self->clients[i].answers == 1 && !self->clients[i].is_closed) served = &self->clients[i];
         }
-        assert_int_equal(net_listener_connections(narrow), 1);
+        assert_int_equal(net_listener_connections(narrow[0]) + net_listener_connections(narrow[1]), 1);
+        assert_int_equal(quota.count, 1);
         net_link_close(served->link);
         WAIT_FOR(served->is_closed);
     }
-    net_listener_shutdown(narrow, 0, NULL, NULL);
+    for (size_t i = 0; i < 2; i++) net_listener_shutdown(narrow[i], 0, NULL, NULL);
+    net_loop_turn(self->loop, false); /* the quota goes */
+    assert_int_equal(quota.count, 0);
 }
 
 static void note_closed(void *context) { ((struct fixture *)context)->listeners_closed++; }
@@ -505,7 +512,7 @@ int main(void) {
         TEST(a_taken_port_is_named),
         TEST(many_connections_and_calls),
         TEST(large_messages_are_written_in_parts),
-        TEST(connections_beyond_the_limit_wait),
+        TEST(connections_beyond_a_shared_limit_wait),
         TEST(shutdown_waits_for_open_calls),
         TEST(shutdown_ends_when_the_grace_is_over),
         TEST(a_client_that_goes_cancels_its_calls),
