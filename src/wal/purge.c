@@ -19,7 +19,9 @@ static enum err purge_names(struct env *env, const char *dir, char *const *names
         CLEANUP_FREE char *path = wal__path(dir, names[i]);
         struct env_file *file = NULL;
         if (lock && take_lock(env, path, &file) != OK) return OK;
+        /* One after another, also in a crash: a log with a hole in it can't be read. */
         enum err error = env_unlink(env, path);
+        if (error == OK) error = env_sync_directory(env, dir);
         env_close(file);
         if (error != OK) {
             log_error(env_log(env), "failed to remove file", LOG_STRING("path", path), LOG_ERR(error));

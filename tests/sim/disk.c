@@ -14,7 +14,7 @@
 #include <sys/mman.h>
 
 #define BLOCK_BYTES 4096
-#define FIRST_CAPACITY ((size_t)128 << 20)
+#define FILE_MAX_BYTES ((size_t)16 << 30) /* of address space: more than anybody maps */
 
 struct block {
     unsigned refs;
@@ -51,10 +51,8 @@ struct inode {
     unsigned mode;
     /* a file */
     uint8_t *live;
-    size_t capacity_bytes;
     int64_t size_bytes;
-    VEC(uint8_t) has_block; /* room is taken for it */
-    unsigned views;
+    VEC(uint8_t) has_block;      /* room is taken for it */
     VEC(struct block *) durable; /* NULL: zeros */
     int64_t durable_bytes;
     VEC(struct change) changes;
@@ -109,8 +107,7 @@ static struct inode *inode_new(struct sim_disk *disk, bool is_folder, unsigned m
     self->is_folder = is_folder;
     self->mode = mode;
     if (!is_folder) {
-        self->capacity_bytes = FIRST_CAPACITY;
-        self->live = reserve(self->capacity_bytes);
+        self->live = reserve(FILE_MAX_BYTES);
     }
     return self;
 }
@@ -159,7 +156,7 @@ static void inode_unref(struct inode *self) {
     if (self == NULL || --self->refs > 0) return;
     if (!self->is_folder) {
         set_blocks(self, 0);
-        munmap(self->live, self->capacity_bytes);
+        munmap(self->live, FILE_MAX_BYTES);
     }
     for (size_t i = 0; i < self->durable.count; i++) block_unref(self->durable.items[i]);
     VEC_RELEASE(&self->durable);
@@ -302,7 +299,7 @@ static void sync_content(struct inode *self) {
 /* The live side of an inode that only has a durable one. */
 static void revive(struct inode *self) {
     self->size_bytes = self->durable_bytes;
-    CHECK((size_t)self->size_bytes <= self->capacity_bytes);
+    CHECK((size_t)self->size_bytes <= FILE_MAX_BYTES);
     set_blocks(self, self->size_bytes);
     for (size_t i = 0; i < self->durable.count; i++) {
         if (self->durable.items[i] == NULL || i >= self->has_block.count) continue;
@@ -516,7 +513,7 @@ static void spend_write(struct handle *self, size_t size_bytes) {
 }
 
 static void write_live(struct inode *inode, const uint8_t *bytes, size_t size_bytes, int64_t offset) {
-    CHECK((size_t)offset + size_bytes <= inode->capacity_bytes);
+    CHECK((size_t)offset + size_bytes <= FILE_MAX_BYTES);
     memcpy(inode->live + offset, bytes, size_bytes);
     if (offset + (int64_t)size_bytes > inode->size_bytes) inode->size_bytes = offset + (int64_t)size_bytes;
     struct change change = {CHANGE_WRITE, offset, size_bytes, mem_alloc(size_bytes)};
@@ -558,7 +555,7 @@ static enum err ask_resize(struct handle *self, int64_t size_bytes) {
 }
 
 static void resize(struct inode *inode, int64_t size_bytes) {
-    CHECK((size_t)size_bytes <= inode->capacity_bytes);
+    CHECK((size_t)size_bytes <= FILE_MAX_BYTES);
     if (size_bytes < inode->size_bytes) memset(inode->live + size_bytes, 0, (size_t)(inode->size_bytes - size_bytes));
     set_blocks(inode, size_bytes);
     inode->size_bytes = size_bytes;
@@ -624,15 +621,7 @@ static enum err disk_map(struct env_file *file, size_t size_bytes, const uint8_t
     struct handle *self = handle_of(file);
     struct inode *inode = self->inode;
     TRY(ask_about(file->env, SIM_DISK_LOOK, self->path));
-    if (size_bytes > inode->capacity_bytes) {
-        CHECKF(inode->views == 0, "a mapped file can't move");
-        uint8_t *larger = reserve(size_bytes);
-        memcpy(larger, inode->live, (size_t)inode->size_bytes);
-        munmap(inode->live, inode->capacity_bytes);
-        inode->live = larger;
-        inode->capacity_bytes = size_bytes;
-    }
-    inode->views++;
+    CHECK(size_bytes <= FILE_MAX_BYTES);
     VEC_PUSH(&inode->disk->views, inode_ref(inode));
     *ret_view = inode->live;
     return OK;
@@ -645,7 +634,6 @@ static void disk_unmap(struct env *env, const uint8_t *view, size_t size_bytes) 
     CHECKF(i < self->views.count, "no file has this view");
     struct inode *inode = self->views.items[i];
     self->views.items[i] = self->views.items[--self->views.count];
-    inode->views--;
     inode_unref(inode);
 }
 
@@ -754,6 +742,11 @@ void sim_disk_fill_ops(struct env_ops *ops) {
 
 /* ---- from outside ---- */
 
+int64_t sim_disk_file_bytes(const struct sim_disk *self, const char *path) {
+    struct inode *inode = find(self, path);
+    return inode != NULL && !inode->is_folder ? inode->size_bytes : -1;
+}
+
 bool sim_disk_flip_bit(struct sim_disk *self, const char *path, int64_t offset, unsigned bit) {
     struct inode *inode = find(self, path);
     if (inode == NULL || inode->is_folder || offset >= inode->size_bytes) return false;
@@ -791,6 +784,11 @@ void sim_disk_put_file(struct sim_disk *self, const char *path, struct slice con
         folder = there->inode;
         path = end;
     }
+}
+
+void sim_disk_sync_file(struct sim_disk *self, const char *path) {
+    struct inode *inode = find(self, path);
+    if (inode != NULL && !inode->is_folder) sync_content(inode);
 }
 
 void sim_disk_remove(struct sim_disk *self, const char *path) {

@@ -87,10 +87,14 @@ bool sim_disk_has_unsynced(const struct sim_disk *self);
 
 /* ---- from outside: damage, and files put there ---- */
 
+/* -1: no such file. */
+int64_t sim_disk_file_bytes(const struct sim_disk *self, const char *path);
 /* False: no such file, or it is shorter. */
 bool sim_disk_flip_bit(struct sim_disk *self, const char *path, int64_t offset, unsigned bit);
 /* A file with this content, durable; its folders too. */
 void sim_disk_put_file(struct sim_disk *self, const char *path, struct slice content);
+/* All that was written to the file is durable now. */
+void sim_disk_sync_file(struct sim_disk *self, const char *path);
 /* A file or a whole folder, if it is there. */
 void sim_disk_remove(struct sim_disk *self, const char *path);
 /* A hash of all paths and contents: two disks with the same content give the same. */

@@ -19,7 +19,7 @@ const struct sim_member_options script_options = {
 };
 
 void script_init(struct script *self, uint64_t seed, unsigned batches) {
-    *self = (struct script){.seed = seed, .batches = batches};
+    *self = (struct script){.seed = seed, .batches = batches, .pause_ms = 60};
 }
 void script_release(struct script *self) { VEC_RELEASE(&self->states); }
 
@@ -169,7 +169,7 @@ static bool run_batch(struct script *self) {
     CHECK(sim_run_until(self->stage->sim, is_settled, self, 600 * SIM_S_NS));
     if (self->failed_calls > 0) return false;
     if (self->is_recording) record_states(self);
-    sim_run_for(self->stage->sim, (int64_t)below(self, 60) * SIM_MS_NS);
+    sim_run_for(self->stage->sim, (int64_t)below(self, self->pause_ms) * SIM_MS_NS);
     return sim_member_failed(self->stage->member) == 0;
 }
 

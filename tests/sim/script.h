@@ -19,6 +19,7 @@
 struct script {
     uint64_t seed;
     unsigned batches;
+    unsigned pause_ms; /* between batches, at most; what is written behind comes to the disk meanwhile */
     /* recorded by the rehearsal, or NULL */
     VEC(struct sim_state) states;
     /* while it runs */
