@@ -5,6 +5,7 @@
 #include "etcd/unbuilt.h"
 #include "http/server.h"
 #include "net/listener.h"
+#include "os/os.h"
 
 #include <stdlib.h>
 #include <sys/resource.h>
@@ -15,6 +16,12 @@
 #define RESERVED_DESCRIPTORS 150
 #define PEER_CONNECTIONS_MAX 80
 #define METRICS_CONNECTIONS_MAX 20
+
+/* Freed memory that may lie idle once clients have gone, how often it is looked at, and how many times after the last
+ * has gone: what they asked for may end later. */
+#define IDLE_MEMORY_MAX_BYTES ((size_t)32 << 20)
+#define MEMORY_LOOK_NS INT64_C(1000000000)
+#define MEMORY_LOOKS 5
 
 enum role { ROLE_PEER, ROLE_CLIENT, ROLE_CLIENT_HTTP, ROLE_CLIENT_GRPC, ROLE_METRICS };
 
@@ -37,10 +44,24 @@ struct doors {
     size_t count;
     struct net_quota client_quota, peer_quota, metrics_quota;
 
+    struct env_timer memory_look;
+    uint64_t seen_closed;
+    int looks_left;
+
     size_t closing; /* doors whose end is awaited */
     void (*closed)(void *context);
     void *context;
 };
+
+static void look_at_memory(struct env_timer *timer) {
+    struct doors *self = CONTAINER_OF(timer, struct doors, memory_look);
+    env_timer_start(self->env, timer, MEMORY_LOOK_NS);
+    if (self->client_quota.closed != self->seen_closed) self->looks_left = MEMORY_LOOKS;
+    self->seen_closed = self->client_quota.closed;
+    if (self->looks_left == 0) return;
+    self->looks_left--;
+    os_memory_trim(IDLE_MEMORY_MAX_BYTES);
+}
 
 struct doors *doors_new(struct net_loop *loop, struct env *env, const struct options *options) {
     struct doors *self = NEW(struct doors);
@@ -48,11 +69,13 @@ struct doors *doors_new(struct net_loop *loop, struct env *env, const struct opt
     net_quota_init(&self->client_quota, SIZE_MAX);
     net_quota_init(&self->peer_quota, PEER_CONNECTIONS_MAX);
     net_quota_init(&self->metrics_quota, METRICS_CONNECTIONS_MAX);
+    self->memory_look.callback = look_at_memory;
     return self;
 }
 
 void doors_free(struct doors *self) {
     if (self == NULL) return;
+    env_timer_stop(self->env, &self->memory_look);
     for (size_t i = 0; i < self->count; i++) {
         http_server_free(self->items[i]->http);
         mem_free(self->items[i]->address);
@@ -294,6 +317,7 @@ void doors_open_peers(struct doors *self) {
 }
 
 void doors_open_clients(struct doors *self) {
+    env_timer_start(self->env, &self->memory_look, MEMORY_LOOK_NS);
     for (size_t i = 0; i < self->count; i++) {
         struct door *door = self->items[i];
         if (door->role == ROLE_PEER || door->role == ROLE_METRICS || door->listener == NULL) continue;

@@ -103,6 +103,7 @@ void net_quota_init(struct net_quota *self, size_t max) {
 static void give_place_back(struct net_quota *quota) {
     if (quota == NULL) return;
     quota->count--;
+    quota->closed++;
     if (list_is_empty(&quota->waiting)) return;
     struct net_listener *listener = CONTAINER_OF(quota->waiting.next, struct net_listener, wait_link);
     list_remove(&listener->wait_link);

@@ -18,6 +18,7 @@ struct net_listener;
 struct net_quota {
     size_t max;
     size_t count;
+    uint64_t closed;     /* since the start */
     struct list waiting; /* listeners */
 };
 void net_quota_init(struct net_quota *self, size_t max);

@@ -135,12 +135,28 @@ static void files_do_what_they_are_told(void **state) {
     os_world_free(world);
 }
 
+static void freed_memory_goes_back_to_the_system(void **state) {
+    enum { BLOCKS = 100000, BLOCK_BYTES = 2000 };
+    void **blocks = NEW_ARRAY(void *, BLOCKS);
+    for (size_t i = 0; i < BLOCKS; i++) blocks[i] = memset(mem_alloc(BLOCK_BYTES), 1, BLOCK_BYTES);
+    assert_false(os_memory_trim((size_t)BLOCKS * BLOCK_BYTES));
+    for (size_t i = 0; i < BLOCKS; i++)
+        if (i % 500 != 0) mem_free(blocks[i]); /* those that stay keep all below them */
+#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
+    assert_true(os_memory_trim((size_t)BLOCKS * BLOCK_BYTES / 2));
+    assert_false(os_memory_trim((size_t)BLOCKS * BLOCK_BYTES / 2));
+#endif
+    for (size_t i = 0; i < BLOCKS; i += 500) mem_free(blocks[i]);
+    mem_free(blocks);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(timers_fire_in_the_order_of_their_time),
         cmocka_unit_test(a_worker_runs_its_jobs_in_order_and_ends_them_before_it_goes),
         cmocka_unit_test(the_pool_calls_done_once_for_each_job),
         cmocka_unit_test(files_do_what_they_are_told),
+        cmocka_unit_test(freed_memory_goes_back_to_the_system),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
