@@ -94,7 +94,8 @@ static struct http_exchange *exchange_new(struct http_client *client) {
 
 static void exchange_free(struct http_exchange *self) {
     struct http_client *client = self->client;
-    http__queue_release(&self->queue);
+    struct http__cost uncounted = {0};
+    http__queue_release(&self->queue, &uncounted);
     mem_free(self->reserved);
     list_remove(&self->link);
     client->exchange_count--;
@@ -135,7 +136,8 @@ static int send_data(nghttp2_session *session, nghttp2_frame *frame, const uint8
     struct http_client *self = context;
     struct http_exchange *exchange = source->ptr;
     buf_append(self->output, frame_head, FRAME_HEAD_BYTES);
-    http__queue_take(&exchange->queue, len, self->output);
+    struct http__cost uncounted = {0};
+    http__queue_take(&exchange->queue, len, self->output, &uncounted);
     if (exchange->is_above_low_water && exchange->queue.size_bytes < HTTP_REPLY_LOW_WATER) {
         exchange->is_above_low_water = false;
         if (exchange->handler != NULL && exchange->handler->on_writable != NULL)
@@ -169,7 +171,8 @@ struct http_exchange *http_client_start(struct http_client *self, const struct h
 
 static void queue_body(struct http_exchange *self, struct http_piece piece, bool end) {
     CHECK(!self->has_ended);
-    http__queue_push(&self->queue, piece);
+    struct http__cost uncounted = {0};
+    http__queue_push(&self->queue, piece, &uncounted);
     self->has_ended = end;
     if (self->queue.size_bytes >= HTTP_REPLY_LOW_WATER) self->is_above_low_water = true;
     if (self->is_deferred) {

@@ -18,6 +18,8 @@ struct http_server *http_server_new(const struct http_server_options *options) {
     list_init(&self->pool);
     list_init(&self->conns);
     self->relief.callback = http__server_relieve;
+    list_init(&self->producing);
+    self->stall.callback = http__server_end_stalled;
     self->date_second = INT64_MIN;
     h2__server_init(self);
     return self;
@@ -27,6 +29,7 @@ void http_server_free(struct http_server *self) {
     if (self == NULL) return;
     CHECK(self->stream_count == 0 && self->held_bytes == 0);
     env_timer_stop(self->options.env, &self->relief);
+    env_timer_stop(self->options.env, &self->stall);
     while (!list_is_empty(&self->pool)) {
         struct http_stream *stream = CONTAINER_OF(self->pool.next, struct http_stream, link);
         list_remove(&stream->link);
@@ -103,7 +106,8 @@ void http_conn_free(struct http_conn *self) {
     if (self->protocol == HTTP__2) h2__free(self);
     if (self->protocol == HTTP__1) h1__free(self);
     http__conn_let_go(self, self->unsent_bytes + self->pending_bytes);
-    CHECK(self->held_bytes == 0);
+    CHECK(self->held_bytes == 0 && self->queued_cost_bytes == 0);
+    if (self->is_given_up) self->server->given_up_count--;
     list_remove(&self->link);
     buf_release(&self->sniff);
     http__peer_unref(self->peer);

@@ -418,7 +418,7 @@ static bool advance_reply(struct http1 *self, size_t room_bytes) {
     struct http_stream *stream = self->stream;
     if (stream == NULL || stream->reply_state == HTTP__REPLY_NONE) return false;
     size_t want_bytes = room_bytes < CHUNK_MAX ? room_bytes : CHUNK_MAX;
-    if (stream->reply_state == HTTP__REPLY_ABORTED || stream->is_overfull || !http__stream_fill(stream, want_bytes)) {
+    if (stream->reply_state == HTTP__REPLY_ABORTED || stream->is_cut_off || !http__stream_fill(stream, want_bytes)) {
         fail(self, NULL, NULL);
         return false;
     }

@@ -175,7 +175,7 @@ void h2__consume(struct http_stream *stream, size_t size_bytes) {
 static ssize_t read_reply(nghttp2_session *session, int32_t stream_id, uint8_t *bytes, size_t limit_bytes,
                           uint32_t *data_flags, nghttp2_data_source *source, void *context) {
     struct http_stream *stream = source->ptr;
-    if (stream->is_overfull) return NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE;
+    if (stream->is_cut_off) return NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE;
     if (!http__stream_fill(stream, limit_bytes)) return NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE;
     size_t size_bytes = stream->queue.size_bytes < limit_bytes ? stream->queue.size_bytes : limit_bytes;
     bool is_last = size_bytes == stream->queue.size_bytes && http__stream_is_complete(stream);
@@ -237,7 +237,7 @@ static void submit_reply(struct http_stream *stream) {
 /* The reply of a dirty stream has moved: the protocol hears of it. */
 static void advance_reply(struct http_stream *stream) {
     nghttp2_session *session = stream->conn->session;
-    if (stream->reply_state == HTTP__REPLY_ABORTED || stream->is_overfull) {
+    if (stream->reply_state == HTTP__REPLY_ABORTED || stream->is_cut_off) {
         nghttp2_submit_rst_stream(session, NGHTTP2_FLAG_NONE, stream->id, stream->abort_code);
     } else if (stream->reply_state != HTTP__REPLY_NONE && !stream->is_submitted) {
         submit_reply(stream);

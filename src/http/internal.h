@@ -31,19 +31,26 @@ struct http__queue {
     uint32_t count;
     uint32_t capacity; /* a power of two */
     size_t size_bytes;
+    size_t taken_bytes; /* of the first piece */
     struct http_piece inline_pieces[HTTP__INLINE_PIECES];
 };
 
+/* What pieces cost in memory: for a connection, whose client could read them, each counts in full; for the server,
+ * bytes that many share count once. */
+struct http__cost {
+    size_t conn_bytes;
+    size_t server_bytes;
+};
 void http__queue_init(struct http__queue *self);
-/* Releases all pieces; empty and usable afterwards. */
-void http__queue_release(struct http__queue *self);
+/* Releases all pieces; empty and usable afterwards. What that frees is added to *cost. */
+void http__queue_release(struct http__queue *self, struct http__cost *cost);
 /* Both at once: the stream's queue and the connection's count. */
 void http__stream_push(struct http_stream *self, struct http_piece piece);
 void http__stream_drop_queue(struct http_stream *self);
-/* Empty pieces are released at once. */
-void http__queue_push(struct http__queue *self, struct http_piece piece);
-/* Moves the first size_bytes (at most what is there) to the end of `output`. */
-void http__queue_take(struct http__queue *self, size_t size_bytes, struct buf *output);
+/* Empty pieces are released at once. The pieces' cost is added to *cost. */
+void http__queue_push(struct http__queue *self, struct http_piece piece, struct http__cost *cost);
+/* Moves the first size_bytes (at most what is there) to the end of `output`. What that frees is added to *cost. */
+void http__queue_take(struct http__queue *self, size_t size_bytes, struct buf *output, struct http__cost *cost);
 /* A copy of `bytes` that frees itself. */
 struct http_piece http__piece_copy(struct slice bytes);
 
@@ -70,6 +77,8 @@ struct http_stream {
     struct list dirty_link; /* in conn->dirty */
     struct http__queue queue;
     struct http_producer *producer;
+    struct list producer_link; /* in server->producing, while there is one */
+    int64_t producer_moved_ns;
     struct h2__template *template; /* whose strings the request's headers are, or NULL */
     nghttp2_nv *headers;           /* of the reply until it is submitted; in the arena */
     nghttp2_nv *trailers;
@@ -95,7 +104,7 @@ struct http_stream {
     bool has_reply_length; /* content-length among the reply's headers */
     bool is_headers_refused;
     bool is_held;
-    bool is_overfull; /* HTTP_CONN_QUEUED_MAX: what is written is dropped, the stream is reset */
+    bool is_cut_off; /* what is written is dropped, the stream is reset */
 };
 
 struct http_server {
@@ -107,8 +116,11 @@ struct http_server {
     size_t pool_count;
     size_t stream_count; /* alive */
     struct list conns;
-    size_t held_bytes; /* for all clients */
+    size_t held_bytes;     /* for all clients */
+    size_t given_up_count; /* connections that their owners are to close */
     struct env_timer relief;
+    struct list producing; /* streams */
+    struct env_timer stall;
     int64_t date_second; /* what date_text says */
     char date_text[32];
 };
@@ -126,8 +138,9 @@ struct http_conn {
     struct list dirty; /* streams whose reply moved since the last produce */
     size_t stream_count;
     size_t queued_bytes; /* in the streams' queues */
-    size_t kept_bytes;   /* by handlers */
-    size_t held_bytes;   /* all: queued, kept, the streams' own, unsent and pending */
+    size_t queued_cost_bytes;
+    size_t kept_bytes; /* by handlers */
+    size_t held_bytes; /* all: queued, kept, the streams' own, unsent and pending */
     size_t unsent_bytes;
     size_t pending_bytes; /* input that no request has yet */
     enum http__protocol protocol;
@@ -178,6 +191,8 @@ void http__stream_end(struct http_stream *self);
 bool http__stream_fill(struct http_stream *self, size_t want_bytes);
 /* Takes bytes from the queue into conn->output and tells the handler when it has drained. */
 void http__stream_take(struct http_stream *self, size_t size_bytes);
+/* Drops what waits and resets the stream: the client does not read. What the handler still writes is dropped. */
+void http__stream_cut_off(struct http_stream *self);
 /* Everything the handler will ever send is in the queue. */
 bool http__stream_is_complete(const struct http_stream *self);
 /* Puts the stream into conn->dirty and asks for a flush. */
@@ -206,10 +221,29 @@ static inline void http__conn_let_go(struct http_conn *self, size_t less_bytes) 
     self->held_bytes -= less_bytes;
     self->server->held_bytes -= less_bytes;
 }
+static inline void http__conn_hold_cost(struct http_conn *self, struct http__cost cost) {
+    self->held_bytes += cost.conn_bytes;
+    self->queued_cost_bytes += cost.conn_bytes;
+    self->server->held_bytes += cost.server_bytes;
+    if (self->server->held_bytes > HTTP_SERVER_HELD_MAX) http__server_want_relief(self->server);
+}
+static inline void http__conn_let_go_cost(struct http_conn *self, struct http__cost cost) {
+    CHECK(cost.conn_bytes <= self->queued_cost_bytes);
+    self->held_bytes -= cost.conn_bytes;
+    self->queued_cost_bytes -= cost.conn_bytes;
+    self->server->held_bytes -= cost.server_bytes;
+}
 /* The newest figure of a part counts. */
 void http__conn_set_held(struct http_conn *self, size_t *part, size_t size_bytes);
 /* Timer: too much is held. */
 void http__server_relieve(struct env_timer *timer);
+
+/* ---- producers.c ---- */
+
+/* The stream has a producer, which was just asked. */
+void http__producer_moved(struct http_stream *self);
+/* Timer. */
+void http__server_end_stalled(struct env_timer *timer);
 
 /* ---- h2.c ---- */
 

@@ -7,15 +7,37 @@ void http__queue_init(struct http__queue *self) {
     self->pieces = self->inline_pieces;
     self->head = self->count = 0;
     self->capacity = HTTP__INLINE_PIECES;
-    self->size_bytes = 0;
+    self->size_bytes = self->taken_bytes = 0;
 }
 
 static void piece_release(const struct http_piece *piece) {
     if (piece->release != NULL) piece->release(piece->context);
 }
 
-void http__queue_release(struct http__queue *self) {
-    for (uint32_t i = 0; i < self->count; i++) piece_release(&self->pieces[(self->head + i) & (self->capacity - 1)]);
+/* Bytes that others share count once; each piece of them a little. */
+#define SHARED_PIECE_BYTES sizeof(struct http_piece)
+
+/* A piece comes with all its bytes. */
+static void add_piece(const struct http_piece *piece, struct http__cost *cost) {
+    bool is_counted = piece->queued != NULL && (*piece->queued)++ > 0;
+    cost->conn_bytes += piece->bytes.len;
+    cost->server_bytes += is_counted ? SHARED_PIECE_BYTES : piece->bytes.len;
+}
+
+/* A piece goes, whose last left_bytes were not counted as gone yet; they are all of one that is shared. */
+static void drop_piece(const struct http_piece *piece, size_t left_bytes, struct http__cost *cost) {
+    bool is_counted = piece->queued != NULL && --*piece->queued > 0;
+    cost->conn_bytes += left_bytes;
+    cost->server_bytes += is_counted ? SHARED_PIECE_BYTES : left_bytes;
+    piece_release(piece);
+}
+
+void http__queue_release(struct http__queue *self, struct http__cost *cost) {
+    for (uint32_t i = 0; i < self->count; i++) {
+        const struct http_piece *piece = &self->pieces[(self->head + i) & (self->capacity - 1)];
+        bool is_cut_and_shared = i == 0 && piece->queued != NULL;
+        drop_piece(piece, piece->bytes.len + (is_cut_and_shared ? self->taken_bytes : 0), cost);
+    }
     if (self->pieces != self->inline_pieces) mem_free(self->pieces);
     http__queue_init(self);
 }
@@ -29,7 +51,7 @@ static void queue_grow(struct http__queue *self) {
     self->capacity *= 2;
 }
 
-void http__queue_push(struct http__queue *self, struct http_piece piece) {
+void http__queue_push(struct http__queue *self, struct http_piece piece, struct http__cost *cost) {
     if (piece.bytes.len == 0) {
         piece_release(&piece);
         return;
@@ -37,9 +59,19 @@ void http__queue_push(struct http__queue *self, struct http_piece piece) {
     if (self->count == self->capacity) queue_grow(self);
     self->pieces[(self->head + self->count++) & (self->capacity - 1)] = piece;
     self->size_bytes += piece.bytes.len;
+    add_piece(&piece, cost);
 }
 
-void http__queue_take(struct http__queue *self, size_t size_bytes, struct buf *output) {
+/* A part of a piece of one's own stops counting as it goes, a shared one when all of it is gone. */
+static void take_part(struct http__queue *self, struct http_piece *first, size_t size_bytes, struct http__cost *cost) {
+    first->bytes = slice_from(first->bytes, size_bytes);
+    self->taken_bytes += size_bytes;
+    if (first->queued != NULL) return;
+    cost->conn_bytes += size_bytes;
+    cost->server_bytes += size_bytes;
+}
+
+void http__queue_take(struct http__queue *self, size_t size_bytes, struct buf *output, struct http__cost *cost) {
     if (size_bytes > self->size_bytes) size_bytes = self->size_bytes;
     self->size_bytes -= size_bytes;
     buf_reserve(output, size_bytes);
@@ -47,12 +79,13 @@ void http__queue_take(struct http__queue *self, size_t size_bytes, struct buf *o
         struct http_piece *first = &self->pieces[self->head];
         if (first->bytes.len > size_bytes) {
             buf_append(output, first->bytes.data, size_bytes);
-            first->bytes = slice_from(first->bytes, size_bytes);
+            take_part(self, first, size_bytes, cost);
             return;
         }
         buf_append(output, first->bytes.data, first->bytes.len);
         size_bytes -= first->bytes.len;
-        piece_release(first);
+        drop_piece(first, first->bytes.len + (first->queued != NULL ? self->taken_bytes : 0), cost);
+        self->taken_bytes = 0;
         self->head = (self->head + 1) & (self->capacity - 1);
         self->count--;
     }
@@ -61,7 +94,7 @@ void http__queue_take(struct http__queue *self, size_t size_bytes, struct buf *o
 struct http_piece http__piece_copy(struct slice bytes) {
     void *copy = mem_alloc(bytes.len);
     if (bytes.len != 0) memcpy(copy, bytes.data, bytes.len);
-    return (struct http_piece){slice_make(copy, bytes.len), mem_free, copy};
+    return (struct http_piece){slice_make(copy, bytes.len), mem_free, copy, NULL};
 }
 
 static void unref_shared(void *bytes) { shared_unref(bytes); }
@@ -69,16 +102,16 @@ static void unref_shared(void *bytes) { shared_unref(bytes); }
 static void keep(void *context) {}
 
 struct http_piece http_piece_kept(struct slice bytes) {
-    return (struct http_piece){bytes, keep, NULL};
+    return (struct http_piece){bytes, keep, NULL, NULL};
 }
 
 struct http_piece http_piece_from_shared(struct shared *bytes) {
-    return (struct http_piece){shared_slice(bytes), unref_shared, bytes};
+    return (struct http_piece){shared_slice(bytes), unref_shared, bytes, NULL};
 }
 
 struct http_piece http_piece_from_shared_part(struct shared *bytes, size_t from, size_t len) {
     CHECK(from <= bytes->size_bytes && len <= bytes->size_bytes - from);
-    return (struct http_piece){slice_make(bytes->bytes + from, len), unref_shared, bytes};
+    return (struct http_piece){slice_make(bytes->bytes + from, len), unref_shared, bytes, NULL};
 }
 
 /* ---- life ---- */
@@ -122,6 +155,7 @@ struct http_stream *http__stream_new(struct http_conn *conn, int32_t id) {
     self->request.peer = self->peer->text;
     self->id = id;
     list_init(&self->dirty_link);
+    list_init(&self->producer_link);
     list_push_back(&conn->streams, &self->link);
     conn->stream_count++;
     server->stream_count++;
@@ -132,47 +166,52 @@ static bool handler_is_done(const struct http_stream *self) {
     return !self->is_dispatched || self->reply_state >= HTTP__REPLY_ENDED;
 }
 
-/* The client does not read, or not fast enough for all that it asks for. */
-static void overflow(struct http_stream *self) {
+void http__stream_drop_queue(struct http_stream *self) {
+    struct http__cost cost = {0};
+    size_t size_bytes = self->queue.size_bytes;
+    http__queue_release(&self->queue, &cost);
+    if (self->conn == NULL) return;
+    self->conn->queued_bytes -= size_bytes;
+    http__conn_let_go_cost(self->conn, cost);
+}
+
+static struct http_producer *take_producer(struct http_stream *self) {
+    list_remove(&self->producer_link);
+    return TAKE(self->producer);
+}
+
+/* What was to be sent is dropped; the producer hears of it. */
+static void drop_reply(struct http_stream *self) {
     http__stream_drop_queue(self);
-    self->is_overfull = true;
+    if (self->producer != NULL) {
+        struct http_producer *producer = take_producer(self);
+        producer->done(producer);
+    }
+}
+
+void http__stream_cut_off(struct http_stream *self) {
+    self->is_cut_off = true;
+    drop_reply(self);
     self->abort_code = NGHTTP2_ENHANCE_YOUR_CALM;
     http__stream_touch(self);
 }
 
 void http__stream_push(struct http_stream *self, struct http_piece piece) {
     struct http_conn *conn = self->conn;
-    if (self->is_overfull) {
+    if (self->is_cut_off) {
         piece_release(&piece);
         return;
     }
+    struct http__cost cost = {0};
     size_t before = self->queue.size_bytes;
-    http__queue_push(&self->queue, piece.release != NULL ? piece : http__piece_copy(piece.bytes));
-    size_t more_bytes = self->queue.size_bytes - before;
-    conn->queued_bytes += more_bytes;
-    http__conn_hold(conn, more_bytes);
-    if (conn->queued_bytes > HTTP_CONN_QUEUED_MAX) {
-        overflow(self);
+    http__queue_push(&self->queue, piece.release != NULL ? piece : http__piece_copy(piece.bytes), &cost);
+    conn->queued_bytes += self->queue.size_bytes - before;
+    http__conn_hold_cost(conn, cost);
+    if (conn->queued_cost_bytes > HTTP_CONN_QUEUED_MAX) {
+        http__stream_cut_off(self);
         return;
     }
     if (self->queue.size_bytes >= HTTP_REPLY_LOW_WATER) self->is_above_low_water = true;
-}
-
-void http__stream_drop_queue(struct http_stream *self) {
-    if (self->conn != NULL) {
-        self->conn->queued_bytes -= self->queue.size_bytes;
-        http__conn_let_go(self->conn, self->queue.size_bytes);
-    }
-    http__queue_release(&self->queue);
-}
-
-/* Drops what was to be sent; the producer hears of it. */
-static void drop_reply(struct http_stream *self) {
-    http__stream_drop_queue(self);
-    if (self->producer != NULL) {
-        struct http_producer *producer = TAKE(self->producer);
-        producer->done(producer);
-    }
 }
 
 static void stream_free(struct http_stream *self) {
@@ -201,9 +240,9 @@ void http__stream_detach(struct http_stream *self) {
     list_remove(&self->link);
     list_remove(&self->dirty_link);
     conn->stream_count--;
-    conn->queued_bytes -= self->queue.size_bytes;
+    http__stream_drop_queue(self);
     conn->kept_bytes -= self->kept_bytes;
-    http__conn_let_go(conn, self->queue.size_bytes + self->kept_bytes + self->own_held_bytes);
+    http__conn_let_go(conn, self->kept_bytes + self->own_held_bytes);
     self->conn = NULL;
     if (handler_is_done(self)) {
         self->request.is_cancelled = true;
@@ -296,15 +335,16 @@ bool http__stream_fill(struct http_stream *self, size_t want_bytes) {
     while (self->producer != NULL && !self->producer_waits && self->queue.size_bytes < want_bytes) {
         struct http_piece piece = {0};
         struct http_producer *producer = self->producer;
+        http__producer_moved(self);
         switch (producer->pull(producer, want_bytes - self->queue.size_bytes, &piece)) {
         case HTTP_PULL_PIECE: http__stream_push(self, piece); break;
         case HTTP_PULL_WAIT: self->producer_waits = true; break;
         case HTTP_PULL_END:
-            self->producer = NULL;
+            take_producer(self);
             producer->done(producer);
             break;
         case HTTP_PULL_FAILED:
-            self->producer = NULL;
+            take_producer(self);
             producer->done(producer);
             return false;
         }
@@ -313,9 +353,10 @@ bool http__stream_fill(struct http_stream *self, size_t want_bytes) {
 }
 
 void http__stream_take(struct http_stream *self, size_t size_bytes) {
+    struct http__cost cost = {0};
     self->conn->queued_bytes -= size_bytes;
-    http__conn_let_go(self->conn, size_bytes);
-    http__queue_take(&self->queue, size_bytes, self->conn->output);
+    http__queue_take(&self->queue, size_bytes, self->conn->output, &cost);
+    http__conn_let_go_cost(self->conn, cost);
     if (self->is_above_low_water && self->queue.size_bytes < HTTP_REPLY_LOW_WATER) {
         self->is_above_low_water = false;
         if (!handler_is_done(self) && self->handler != NULL && self->handler->on_writable != NULL)
@@ -434,6 +475,7 @@ void http_reply_produce(struct http_request *request, struct http_producer *prod
     }
     self->producer = producer;
     self->producer_waits = false;
+    http__producer_moved(self);
     http__stream_touch(self);
 }
 
@@ -441,6 +483,7 @@ void http_reply_resume(struct http_request *request) {
     struct http_stream *self = stream_of(request);
     if (self->conn == NULL || self->producer == NULL) return;
     self->producer_waits = false;
+    http__producer_moved(self);
     http__stream_touch(self);
 }
 

@@ -98,6 +98,9 @@ struct http_piece {
     struct slice bytes;
     void (*release)(void *context);
     void *context;
+    /* For bytes that many replies refer to: how many pieces in queues do; 0 at first, kept by http/. They are then
+     * counted once among what a server holds for its clients. NULL: nobody else has these bytes. */
+    uint32_t *queued;
 };
 
 /* A piece that holds one reference of `bytes`; takes over the caller's reference. */

@@ -39,6 +39,8 @@ struct http_server;
 #define HTTP_SERVER_STREAMS_MAX 250000       /* the same on all connections of a server */
 #define HTTP1_PIPELINE_MAX (64 * 1024)       /* bytes of later requests kept while one is answered */
 #define HTTP1_REQUEST_LINE_MAX (64 * 1024)
+/* A reply made on demand of which the client takes nothing for so long is cut off. */
+#define HTTP_PRODUCER_STALL_NS INT64_C(60000000000)
 /* Reply bytes that wait on one connection; the stream that adds more is reset. */
 #define HTTP_CONN_QUEUED_MAX ((size_t)128 * 1024 * 1024)
 /* See above. */

@@ -108,6 +108,8 @@ static uint32_t last_code(struct slice payload) {
     return (uint32_t)at[0] << 24 | (uint32_t)at[1] << 16 | (uint32_t)at[2] << 8 | at[3];
 }
 
+#define RELIEF_NS INT64_C(10000000)
+
 static int setup(void **state) {
     struct fixture *self = NEW(struct fixture);
     fake_env_init(&self->env);
@@ -166,12 +168,93 @@ static void the_greatest_holder_is_given_up_first(void **state) {
     while (http_server_held_bytes(self->server) <= HTTP_SERVER_HELD_MAX)
         receive_request(&self->peers[3], 4 * (uint32_t)of_each + 1 + 2 * (uint32_t)self->requests);
     for (size_t p = 0; p < CONNS; p++) assert_false(self->peers[p].is_given_up); /* not from inside */
-    fake_env_advance(&self->env, 0);
+    fake_env_advance(&self->env, RELIEF_NS - 1);
+    for (size_t p = 0; p < CONNS; p++) assert_false(self->peers[p].is_given_up);
+    fake_env_advance(&self->env, 1);
     for (size_t p = 0; p < CONNS; p++) assert_int_equal(self->peers[p].is_given_up, p == 3);
     http_conn_free(TAKE(self->peers[3].conn));
-    fake_env_advance(&self->env, 0);
+    fake_env_advance(&self->env, RELIEF_NS);
     for (size_t p = 0; p < CONNS; p++) assert_int_equal(self->peers[p].is_given_up, p == 3);
     assert_true(http_server_held_bytes(self->server) < HTTP_SERVER_HELD_MAX);
+}
+
+/* Bytes that many replies refer to are there once, however many queues they wait in. */
+static void shared_bytes_count_once(void **state) {
+    struct fixture *self = *state;
+    static uint8_t event[1000000];
+    uint32_t queued = 0;
+    struct http_request *requests[CONNS];
+    for (size_t p = 0; p < CONNS; p++) {
+        receive_request(&self->peers[p], 1);
+        requests[p] = self->kept;
+        http_reply(self->kept, 200, NULL, 0);
+        struct http_piece piece = http_piece_kept(slice_make(event, sizeof event));
+        piece.queued = &queued;
+        http_reply_write_piece(self->kept, piece);
+        assert_in_range(http_conn_held_bytes(self->peers[p].conn), sizeof event, sizeof event + 1000);
+    }
+    assert_int_equal(queued, CONNS);
+    assert_in_range(http_server_held_bytes(self->server), sizeof event, sizeof event + CONNS * 1000);
+    produce(&self->peers[0]); /* a window's worth of it */
+    assert_int_equal(queued, CONNS);
+    assert_true(http_conn_queued_bytes(self->peers[0].conn) < sizeof event);
+    for (size_t p = 0; p < CONNS; p++) {
+        assert_in_range(http_server_held_bytes(self->server), sizeof event, sizeof event + CONNS * 1000);
+        http_request_abort(requests[p], NGHTTP2_CANCEL);
+        assert_int_equal(queued, CONNS - 1 - p);
+    }
+    for (size_t p = 0; p < CONNS; p++) produce(&self->peers[p]);
+    assert_int_equal(http_server_held_bytes(self->server), 0);
+}
+
+/* ---- producers ---- */
+
+struct zeros {
+    struct http_producer producer;
+    size_t left_bytes;
+    bool is_done;
+};
+
+static enum http_pull pull_zeros(struct http_producer *producer, size_t want_bytes, struct http_piece *ret_piece) {
+    struct zeros *self = CONTAINER_OF(producer, struct zeros, producer);
+    static const uint8_t zeros[1000];
+    size_t len = self->left_bytes < sizeof zeros ? self->left_bytes : sizeof zeros;
+    self->left_bytes -= len;
+    *ret_piece = http_piece_kept(slice_make(zeros, len));
+    return len != 0 ? HTTP_PULL_PIECE : HTTP_PULL_END;
+}
+
+static void zeros_done(struct http_producer *producer) {
+    CONTAINER_OF(producer, struct zeros, producer)->is_done = true;
+}
+
+static void a_producer_whose_client_takes_nothing_is_ended(void **state) {
+    struct fixture *self = *state;
+    struct zeros zeros[2];
+    for (size_t p = 0; p < 2; p++) {
+        zeros[p] = (struct zeros){.producer = {pull_zeros, zeros_done}, .left_bytes = 10 * MIB};
+        receive_request(&self->peers[p], 1);
+        http_reply(self->kept, 200, NULL, 0);
+        http_reply_produce(self->kept, &zeros[p].producer);
+        http_reply_end(self->kept, NULL, 0);
+        produce(&self->peers[p]);
+    }
+    for (int i = 0; i < 6; i++) { /* the second takes a little */
+        assert_false(zeros[0].is_done);
+        receive_frame(&self->peers[1], NGHTTP2_WINDOW_UPDATE, 0, 0, SLICE_LITERAL("\0\0\x10\0"));
+        receive_frame(&self->peers[1], NGHTTP2_WINDOW_UPDATE, 0, 1, SLICE_LITERAL("\0\0\x10\0"));
+        produce(&self->peers[1]);
+        fake_env_advance(&self->env, HTTP_PRODUCER_STALL_NS / 6 + 1);
+    }
+    assert_true(zeros[0].is_done);
+    assert_false(zeros[1].is_done);
+    produce(&self->peers[0]);
+    struct slice reset;
+    assert_true(find_frame(&self->peers[0], NGHTTP2_RST_STREAM, &reset));
+    assert_int_equal(last_code(reset), NGHTTP2_ENHANCE_YOUR_CALM);
+    assert_int_equal(http_conn_open_requests(self->peers[0].conn), 0);
+    fake_env_advance(&self->env, HTTP_PRODUCER_STALL_NS);
+    assert_true(zeros[1].is_done);
 }
 
 static void what_the_socket_does_not_take_counts(void **state) {
@@ -182,7 +265,7 @@ static void what_the_socket_does_not_take_counts(void **state) {
     assert_int_equal(http_conn_held_bytes(self->peers[0].conn), 0);
     assert_int_equal(http_server_held_bytes(self->server), (CONNS - 1) * MIB);
     http_conn_set_unsent(self->peers[1].conn, HTTP_SERVER_HELD_MAX);
-    fake_env_advance(&self->env, 0);
+    fake_env_advance(&self->env, RELIEF_NS);
     assert_true(self->peers[1].is_given_up);
 }
 
@@ -284,6 +367,8 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         TEST(answers_that_nobody_reads_are_cut_off),
         TEST(the_greatest_holder_is_given_up_first),
+        TEST(shared_bytes_count_once),
+        TEST(a_producer_whose_client_takes_nothing_is_ended),
         TEST(what_the_socket_does_not_take_counts),
         TEST(header_lists_count_while_the_request_is_open),
         TEST(a_header_block_without_end_is_told_to_calm_down),
