@@ -82,13 +82,18 @@ struct watch_event *watch__event_stored_put(struct slice encoded_kv, const struc
 }
 
 void watch__event_find_previous(struct store *store, struct watch_event *event) {
+    int64_t before = event->revision.main - 1;
+    if (before < store->compact_revision) { /* also when it was found earlier, for somebody else */
+        event->has_previous = true;
+        shared_unref(TAKE(event->previous));
+        return;
+    }
     if (event->has_previous) return;
     event->has_previous = true;
     if (!event->is_delete && event->create_revision == event->revision.main) return;
-    int64_t before = event->revision.main - 1;
     struct index_item item;
     struct slice kv;
-    if (before < store->compact_revision || !index_get(store->index, event->key, before, &item)) return;
+    if (!index_get(store->index, event->key, before, &item)) return;
     if (store__fetch(store, NULL, NULL, item.mod, &kv) == OK) event->previous = shared_copy(kv);
 }
 

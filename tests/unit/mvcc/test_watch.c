@@ -6,16 +6,17 @@ struct receiver {
     VEC(size_t) batch_revisions; /* different revisions in each batch */
     int64_t next_revision;       /* the first it has not seen */
     size_t events;
+    size_t previous; /* events that came with one */
     bool refuses;
 };
 
 static bool receive(void *context, struct watcher *watcher, const struct watch_batch *batch) {
     struct receiver *self = context;
-    (void)watcher;
     if (self->refuses) return false;
     size_t revisions = 0;
     for (size_t i = 0; i < batch->count; i++) {
         int64_t revision = batch->events[i]->revision.main;
+        self->previous += watcher_wants_previous(watcher) && batch->events[i]->previous != NULL;
         if (i > 0 && revision == batch->events[i - 1]->revision.main) continue;
         assert_true(revision >= self->next_revision); /* never a revision again, also not in parts */
         self->next_revision = revision + 1;
@@ -26,12 +27,16 @@ static bool receive(void *context, struct watcher *watcher, const struct watch_b
     return true;
 }
 
+static void add_with(struct fixture *fixture, struct receiver *receiver, struct watch_options options) {
+    *receiver = (struct receiver){0};
+    options.sink = (struct watch_sink){receive, NULL, receiver};
+    assert_int_equal(watch_hub_add(store_watch_hub(fixture->store), &options, &receiver->watcher), OK);
+}
+
 static void add(struct fixture *fixture, struct receiver *receiver, const char *key, struct slice range_end,
                 int64_t start) {
-    *receiver = (struct receiver){0};
-    struct watch_options options = {
-        .key = text(key), .range_end = range_end, .start_revision = start, .sink = {receive, NULL, receiver}};
-    assert_int_equal(watch_hub_add(store_watch_hub(fixture->store), &options, &receiver->watcher), OK);
+    add_with(fixture, receiver,
+             (struct watch_options){.key = text(key), .range_end = range_end, .start_revision = start});
 }
 
 static void release(struct receiver *receiver) {
@@ -172,12 +177,37 @@ static void test_100000_watchers(void **state) {
     fixture_release(&fixture);
 }
 
+/* What was there before an event is gone with the compaction, whether or not the ring still knows it. */
+static void test_no_previous_value_from_before_the_compacted_revision(void **state) {
+    struct fixture fixture;
+    fixture_init(&fixture);
+    fixture_open(&fixture);
+    struct receiver early, late;
+    add_with(&fixture, &early, (struct watch_options){.key = text("k"), .prev_kv = true});
+    put(&fixture, "k", "1");
+    put(&fixture, "k", "2");
+    int64_t compacted = put(&fixture, "k", "3");
+    put(&fixture, "k", "4");
+    assert_int_equal(early.events, 4);
+    assert_int_equal(early.previous, 3);
+    compact(&fixture, compacted);
+    add_with(&fixture, &late, (struct watch_options){.key = text("k"), .start_revision = compacted, .prev_kv = true});
+    wait_synced(&fixture, &late);
+    assert_int_equal(late.events, 2);
+    assert_int_equal(late.previous, 1);
+    release(&early);
+    release(&late);
+    fixture_close(&fixture);
+    fixture_release(&fixture);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_catch_up_comes_in_batches_of_1000_whole_revisions),
         cmocka_unit_test(test_a_scan_hands_out_early_when_it_holds_many_bytes),
         cmocka_unit_test(test_many_watchers_catch_up_by_scans),
         cmocka_unit_test(test_100000_watchers),
+        cmocka_unit_test(test_no_previous_value_from_before_the_compacted_revision),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
