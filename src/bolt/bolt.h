@@ -62,7 +62,7 @@ struct bolt_options {
 /* Opens or creates (mode 0600). Errors, with `message` (may be NULL) saying more:
  * ERR_LOCKED      another process or another open holds the file (BSD flock); the caller decides about waiting
  * ERR_BOLT_INVALID, ERR_BOLT_VERSION, ERR_BOLT_CHECKSUM  neither meta page is good; the texts are bbolt's
- * ERR_CORRUPT     too short, or the page scan found nonsense
+ * ERR_CORRUPT     too short, or the scan of its pages found nonsense: a page reached twice, one both free and in use
  * or an error of the system. */
 enum err bolt_open(struct env *env, const char *path, const struct bolt_options *options, struct bolt **ret_bolt,
                    struct errmsg *message) MUST_USE;
@@ -104,7 +104,8 @@ struct bolt_commit_stats {
     uint64_t written_bytes;
 };
 /* Ends a write transaction. On an error nothing of it is visible here, and what a restart would find is either the
- * state before or (only when the last sync failed) after it: the caller stops the member. ret_stats may be NULL. */
+ * state before or (only when the last sync failed) after it: the caller stops the member, but for ERR_NO_DISK_SPACE,
+ * after which the file may be written to again unless bolt_begin_write says otherwise. ret_stats may be NULL. */
 enum err bolt_tx_commit(struct bolt_tx *tx, struct bolt_commit_stats *ret_stats) MUST_USE;
 /* Ends a read transaction, or a write transaction without a trace. NULL is allowed. */
 void bolt_tx_end(struct bolt_tx *tx);

@@ -274,12 +274,13 @@ enum err bolt_tx_commit(struct bolt_tx *tx, struct bolt_commit_stats *ret_stats)
     if (error == OK && size_bytes > tx->view->size_bytes) error = bolt__view_new(db, size_bytes, &larger);
     int64_t start_ns = env_now_ns(db->env);
     if (error == OK && !db->options.no_sync) error = env_fdatasync(db->file);
+    bool may_go_on = error == ERR_NO_DISK_SPACE; /* nothing leads to what was written */
     if (error == OK) error = write_meta(tx);
     stats.write_ns = tx->write_ns + env_now_ns(db->env) - start_ns;
     stats.written_bytes = tx->written_bytes;
     if (error != OK) {
         pthread_mutex_lock(&db->lock);
-        db->failed = error;
+        if (!may_go_on) db->failed = error;
         bolt__view_unref(db, larger);
         pthread_mutex_unlock(&db->lock);
         tx__rollback(tx);

@@ -50,6 +50,7 @@ struct fake_world {
     void (*before_sync)(struct fake_world *world, struct fake_file *file);
     void *context;
     uint64_t fail_at_write; /* the n-th write (from 1) fails; 0 = none */
+    bool is_full;           /* all writes fail */
     uint64_t fail_at_sync;
 };
 
@@ -122,7 +123,8 @@ static enum err fake_pread(struct env_file *file, void *bytes, size_t size, int6
 static enum err fake_pwritev(struct env_file *file, const struct slice *pieces, size_t count, int64_t offset) {
     struct fake_file *node = fake_node(file);
     struct fake_world *world = fake_of(file->env);
-    if (++world->writes == world->fail_at_write) return ERR_NO_DISK_SPACE;
+    if (++world->writes == world->fail_at_write) return ERR_IO;
+    if (world->is_full) return ERR_NO_DISK_SPACE;
     for (size_t i = 0; i < count; i++) {
         uint8_t *copy = mem_alloc(pieces[i].len + 1);
         memcpy(copy, pieces[i].data, pieces[i].len);
