@@ -103,6 +103,10 @@ struct bolt_options backend__bolt_options(const struct backend *self) {
 
 static void timer_fired(struct env_timer *timer) {
     struct backend *self = timer->context;
+    if (self->is_full) {
+        backend__retry_commit(self);
+        return;
+    }
     self->is_due = true;
     backend__pump(self);
 }
@@ -210,6 +214,8 @@ void backend_delete(struct backend *self, enum backend_bucket bucket, struct sli
     buffer_delete(self->active, bucket, key);
     note_write(self);
 }
+
+bool backend_is_full(const struct backend *self) { return self->is_full; }
 
 bool backend_is_congested(const struct backend *self) {
     return self->state != BACKEND_IDLE &&

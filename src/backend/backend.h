@@ -112,6 +112,10 @@ void backend_put_shared(struct backend *self, enum backend_bucket bucket, struct
                         struct slice value);
 /* Harmless when absent. Many deletes in the key bucket are cheapest in ascending order. */
 void backend_delete(struct backend *self, enum backend_bucket bucket, struct slice key);
+/* The disk had no room for the last try to commit; it is tried again each BACKEND_RETRY_NS, and the caller should let
+ * nothing in meanwhile that makes the file grow. What was written is readable all the same. */
+bool backend_is_full(const struct backend *self);
+#define BACKEND_RETRY_NS 1000000000
 /* Too much is waiting for a commit that runs. */
 bool backend_is_congested(const struct backend *self);
 

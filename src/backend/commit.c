@@ -87,6 +87,11 @@ static bool seal(struct backend *self) {
 
 static void report_failure(struct backend *self, enum err error) {
     struct errmsg message;
+    if (error == ERR_NO_DISK_SPACE && self->is_closing) { /* nothing is lost: the log has it */
+        self->state = BACKEND_FAILED;
+        self->failed = error;
+        return;
+    }
     if (error == ERR_CORRUPT)
         bolt_explain(self->work.bolt, &message);
     else
@@ -112,11 +117,28 @@ static void finish_commit(struct backend *self) {
     backend__call_waiters(&self->committing, error);
 }
 
+static void note_room(struct backend *self, bool is_full) {
+    if (is_full == self->is_full) return;
+    self->is_full = is_full;
+    if (is_full)
+        log_warn(env_log(self->env), "no room on the disk for the database; trying again until there is",
+                 LOG_STRING("path", self->path), LOG_DURATION("interval", BACKEND_RETRY_NS));
+    else
+        log_info(env_log(self->env), "there is room on the disk again", LOG_STRING("path", self->path));
+}
+
 static void commit_done(struct env_job *job) {
     struct backend *self = CONTAINER_OF(job, struct backend, job);
+    note_room(self, self->work.error == ERR_NO_DISK_SPACE);
+    if (self->is_full) {
+        backend__arm_timer(self, BACKEND_RETRY_NS);
+        return;
+    }
     finish_commit(self);
     backend__pump(self);
 }
+
+void backend__retry_commit(struct backend *self) { env_worker_submit(self->worker, &self->job); }
 
 void backend__start_commit(struct backend *self) {
     if (!seal(self)) {
@@ -128,8 +150,15 @@ void backend__start_commit(struct backend *self) {
 }
 
 enum err backend_commit_blocking(struct backend *self) {
-    CHECKF(self->state == BACKEND_IDLE || self->state == BACKEND_FAILED, "backend: a commit is running");
+    CHECKF(self->state == BACKEND_IDLE || self->state == BACKEND_FAILED || self->is_full,
+           "backend: a commit is running");
     if (self->state == BACKEND_FAILED) return self->failed;
+    if (self->is_full) {
+        run_commit(&self->job);
+        finish_commit(self);
+        self->is_full = false;
+        if (self->state == BACKEND_FAILED) return self->failed;
+    }
     if (!seal(self)) {
         backend__call_waiters(&self->waiting, OK);
         return OK;

@@ -39,7 +39,8 @@ struct backend {
 
     enum backend_state state;
     enum err failed;
-    bool is_due; /* commit as soon as the worker is free */
+    bool is_due;  /* commit as soon as the worker is free */
+    bool is_full; /* the disk is: the sealed buffer waits for room */
     bool is_closing;
     struct buffer *active;
     struct buffer *sealed;            /* in the worker's hands; NULL unless COMMITTING */
@@ -85,6 +86,8 @@ struct bolt_options backend__bolt_options(const struct backend *self);
 
 /* commit.c */
 void backend__start_commit(struct backend *self);
+/* The disk was full: the same once more. */
+void backend__retry_commit(struct backend *self);
 
 /* defrag.c */
 void backend__start_defrag(struct backend *self);

@@ -474,7 +474,7 @@ static void a_failed_commit_stops_everything_and_is_told_once(void **state) {
             f.world.fail_at_sync = f.world.syncs + 2;
         fake_advance(&f.world, 0);
         run_jobs(&f);
-        enum err expected = by_write ? ERR_NO_DISK_SPACE : ERR_IO;
+        enum err expected = ERR_IO;
         assert_int_equal(f.failures, 1);
         assert_int_equal(waiting.calls, 1);
         assert_int_equal(waiting.error, expected);
@@ -489,6 +489,37 @@ static void a_failed_commit_stops_everything_and_is_told_once(void **state) {
         assert_int_equal(backend_close(f.backend), expected);
         fake_world_release(&f.world);
     }
+}
+
+static void a_full_disk_is_waited_for(void **state) {
+    struct fixture f;
+    setup(&f);
+    put_revision(&f, 2, "two");
+    struct waiting waiting = {{.callback = called}};
+    backend_commit(f.backend, &waiting.waiter);
+    f.world.is_full = true;
+    fake_advance(&f.world, 0);
+    for (int i = 0; i < 5; i++) {
+        run_jobs(&f);
+        assert_true(backend_is_full(f.backend));
+        fake_advance(&f.world, BACKEND_RETRY_NS);
+    }
+    assert_int_equal(waiting.calls, 0);
+    put_revision(&f, 3, "three");
+    assert_string_equal(get_revision(&f, 2), "two");
+    f.world.is_full = false;
+    run_jobs(&f);
+    assert_false(backend_is_full(f.backend));
+    assert_int_equal(waiting.calls, 1);
+    assert_int_equal(waiting.error, OK);
+    assert_int_equal(f.failures, 0);
+    fake_advance(&f.world, 101 * MS);
+    f.world.is_full = true;
+    run_jobs(&f);
+    assert_true(backend_is_full(f.backend));
+    assert_int_equal(backend_close(f.backend), ERR_NO_DISK_SPACE); /* and nobody is told of a failure */
+    assert_int_equal(f.failures, 0);
+    fake_world_release(&f.world);
 }
 
 static void close_commits_what_is_pending(void **state) {
@@ -588,6 +619,7 @@ int main(void) {
         cmocka_unit_test(hash_counts_all_but_index_and_term),
         cmocka_unit_test(values_are_shared_not_copied),
         cmocka_unit_test(a_failed_commit_stops_everything_and_is_told_once),
+        cmocka_unit_test(a_full_disk_is_waited_for),
         cmocka_unit_test(close_commits_what_is_pending),
         cmocka_unit_test(a_file_in_use_or_damaged_is_refused_with_a_reason),
         cmocka_unit_test(defrag_makes_the_file_small_while_views_keep_the_old_one),
