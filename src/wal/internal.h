@@ -26,8 +26,7 @@ struct wal_segments {
     size_t capacity;
 };
 
-/* FAILED: not ordered again before the next cut has had to make its own. */
-enum wal_spare_phase { WAL_SPARE_NONE, WAL_SPARE_ORDERED, WAL_SPARE_READY, WAL_SPARE_FAILED };
+enum wal_spare_phase { WAL_SPARE_NONE, WAL_SPARE_ORDERED, WAL_SPARE_READY };
 enum wal_phase { WAL_OPENED, WAL_READ, WAL_WRITING, WAL_FAILED };
 
 struct wal {
@@ -47,6 +46,7 @@ struct wal {
     struct raft_hard_state hard_state; /* last saved by this struct */
     uint64_t last_index;               /* of the last entry or snapshot written or read */
     uint32_t crc;                      /* running, over all that is in the file and in `pending` */
+    uint32_t written_crc;              /* what it was behind the last byte in the file */
     struct buf pending;                /* encoded and not yet written */
     int64_t offset;                    /* in the tail: where `pending` goes */
 

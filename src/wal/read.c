@@ -98,7 +98,7 @@ static enum err go_over_to_writing(struct wal *self, const struct wal_decoder *d
     TRY(env_truncate(tail, decoder->next_offset));
     TRY(env_allocate(tail, 0, size_bytes));
     self->offset = decoder->next_offset;
-    self->crc = decoder->crc;
+    self->crc = self->written_crc = decoder->crc;
     self->phase = WAL_WRITING;
     return OK;
 }

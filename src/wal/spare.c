@@ -6,7 +6,8 @@ struct wal_spare {
     struct env *env;
     char *path;
     int64_t segment_bytes;
-    struct env_file *file; /* NULL: not made, or in vain */
+    struct env_file *file; /* NULL: not made, or in vain, */
+    enum err error;        /* then this is why */
 };
 
 struct wal_spare *wal__spare_new(struct env *env, const char *dir, int64_t segment_bytes, unsigned number) {
@@ -34,7 +35,10 @@ enum err wal_spare_make(struct wal_spare *self) {
     if (error != OK) {
         log_error(env_log(self->env), "failed to preallocate space when creating a new WAL",
                   LOG_INT("size", self->segment_bytes), LOG_ERR(error));
+        if (file != NULL && env_unlink(self->env, self->path) != OK)
+            log_warn(env_log(self->env), "failed to remove a spare WAL segment", LOG_STRING("path", self->path));
         env_close(file);
+        self->error = error;
         return error;
     }
     self->file = file;
@@ -63,14 +67,14 @@ struct wal_spare *wal_spare_order(struct wal *self) {
     return wal__spare_new(self->env, self->dir, self->segment_bytes, self->spare_number++);
 }
 
-void wal_spare_deliver(struct wal *self, struct wal_spare *spare) {
-    if (spare->file != NULL) {
-        self->spare_phase = WAL_SPARE_READY;
+enum err wal_spare_deliver(struct wal *self, struct wal_spare *spare) {
+    enum err error = spare->error;
+    self->spare_phase = spare->file != NULL ? WAL_SPARE_READY : WAL_SPARE_NONE;
+    if (spare->file != NULL)
         self->spare = spare;
-    } else {
-        self->spare_phase = WAL_SPARE_FAILED;
+    else
         wal_spare_free(spare);
-    }
+    return error;
 }
 
 void wal__remove_spares(struct env *env, const char *dir) {

@@ -46,6 +46,7 @@ static enum err write_pending(struct wal *self, struct wal_io *io) {
     io->write_count++;
     io->written_bytes += bytes.len;
     self->offset += (int64_t)bytes.len;
+    self->written_crc = self->crc;
     buf_clear(&self->pending);
     if (self->pending.capacity > MAX_IDLE_BUFFER_BYTES) buf_release(&self->pending);
     return OK;
@@ -285,18 +286,38 @@ static enum err cut(struct wal *self, struct wal_io *io) {
 
 /* ---- writing ---- */
 
-static enum err save(struct wal *self, struct raft_hard_state hard_state, const struct raft_entry *entries,
-                     size_t entry_count, struct wal_io *io) {
-    bool must_sync =
-        entry_count > 0 || hard_state.vote != self->hard_state.vote || hard_state.term != self->hard_state.term;
+static void put_records(struct wal *self, struct raft_hard_state hard_state, const struct raft_entry *entries,
+                        size_t entry_count) {
     for (size_t i = 0; i < entry_count; i++) wal_put_entry(&self->pending, &self->crc, &entries[i]);
     if (entry_count > 0) self->last_index = entries[entry_count - 1].index;
     if (!raft_hard_state_is_empty(hard_state)) {
         self->hard_state = hard_state;
         wal_put_hard_state(&self->pending, &self->crc, &hard_state);
     }
-    if (must_sync || self->pending.len > MAX_HELD_BACK_BYTES || self->offset >= self->segment_bytes)
-        TRY(write_pending(self, io));
+}
+
+static enum err save(struct wal *self, struct raft_hard_state hard_state, const struct raft_entry *entries,
+                     size_t entry_count, struct wal_io *io) {
+    bool must_sync =
+        entry_count > 0 || hard_state.vote != self->hard_state.vote || hard_state.term != self->hard_state.term;
+    struct raft_hard_state hard_state_before = self->hard_state;
+    uint64_t last_index_before = self->last_index;
+    put_records(self, hard_state, entries, entry_count);
+    if (must_sync || self->pending.len > MAX_HELD_BACK_BYTES || self->offset >= self->segment_bytes) {
+        enum err error = write_pending(self, io);
+        if (error == ERR_NO_DISK_SPACE && self->spare != NULL) {
+            /* The end of a segment may reach beyond the room that was taken for it. The spare has its room. Commit
+             * indexes that were kept back are in its head. */
+            buf_clear(&self->pending);
+            self->crc = self->written_crc;
+            self->hard_state = hard_state_before;
+            self->last_index = last_index_before;
+            TRY(cut(self, io));
+            put_records(self, hard_state, entries, entry_count);
+            error = write_pending(self, io);
+        }
+        if (error != OK) return error;
+    }
     if (self->offset >= self->segment_bytes) return cut(self, io);
     return must_sync ? flush(self, io) : OK;
 }

@@ -149,8 +149,8 @@ struct wal_spare;
 struct wal_spare *wal_spare_order(struct wal *self);
 /* Logs a failure; deliver it all the same. */
 enum err wal_spare_make(struct wal_spare *self);
-/* Takes it over in any case. */
-void wal_spare_deliver(struct wal *self, struct wal_spare *spare);
+/* Takes it over in any case. The error of its making: the next order should wait a while then. */
+enum err wal_spare_deliver(struct wal *self, struct wal_spare *spare);
 /* Deletes the file, if it was made. NULL is allowed. */
 void wal_spare_free(struct wal_spare *self);
 
