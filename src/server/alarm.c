@@ -221,9 +221,15 @@ void server__raise_alarm(struct server *self, int32_t type) {
     server__propose_message(self, SERVER_OP_ALARM, &alarm);
 }
 
+bool server__disk_is_full(const struct server *self) {
+    return backend_is_full(self->backend) || self->saver.spare_error == ERR_NO_DISK_SPACE;
+}
+
+/* A full disk needs no alarm that somebody must disarm: writes go on when there is room. */
 enum err server__quota_check(struct server *self, enum server_op op, const void *message) {
-    if (self->quota_bytes == 0) return OK;
     uint64_t cost = cost_of(op, message);
+    if (cost > 0 && server__disk_is_full(self)) return ERR_NO_SPACE;
+    if (self->quota_bytes == 0) return OK;
     if (cost == 0 || backend_size_bytes(self->backend) + cost < (uint64_t)self->quota_bytes) return OK;
     struct buf size = BUF_INIT;
     go_append_humanized_bytes(&size, (uint64_t)self->quota_bytes);

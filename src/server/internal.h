@@ -61,6 +61,8 @@ struct server_saver {
     struct wal_spare *spare;   /* being made */
     struct env_job spare_job;
     bool spare_is_running;
+    enum err spare_error;   /* of the last try to make one */
+    int64_t spare_retry_ns; /* not before this time */
 };
 
 struct server_snapshotter {
@@ -72,6 +74,9 @@ struct server_snapshotter {
     struct raft_conf_state conf_state;
     struct buf payload; /* v2 store JSON */
     enum err error;
+    bool is_put_off;       /* the disk was full: again, */
+    int64_t retry_ns;      /* not before this time; */
+    uint64_t before_index; /* the snapshot before it still counts */
     struct env_job purge_job;
     bool purge_is_running;
     enum err purge_error;
@@ -224,6 +229,9 @@ enum err server__alarm_check(const struct server *self, enum server_op op, const
 /* Whether an operation of this size fits; raises the alarm when not. */
 enum err server__quota_check(struct server *self, enum server_op op, const void *message);
 bool server__has_alarm(const struct server *self, int32_t type);
+/* No room for the database or for the next WAL segment: what makes them grow is refused until there is. */
+#define DISK_RETRY_NS BACKEND_RETRY_NS
+bool server__disk_is_full(const struct server *self);
 void server__raise_alarm(struct server *self, int32_t type);
 void server__quota_init(struct server *self);
 void server__tell_start(struct server *self);
@@ -250,6 +258,7 @@ enum err server__apply_lease_revoke(struct server *self, int64_t lease);
 void server__maybe_snapshot(struct server *self);
 void server__purge_start(struct server *self, int64_t now_ns);
 void server__purge_tick(struct server *self, int64_t now_ns);
+void server__spare_tick(struct server *self, int64_t now_ns);
 void server__snapshot_release(struct server *self);
 
 /* server.c */

@@ -62,13 +62,14 @@ static void spare_make(struct env_job *job) {
 
 static void spare_deliver(struct env_job *job) {
     struct server *self = CONTAINER_OF(job, struct server, saver.spare_job);
-    wal_spare_deliver(self->wal, self->saver.spare);
+    self->saver.spare_error = wal_spare_deliver(self->wal, self->saver.spare);
 }
 
 static void spare_delivered(struct env_job *job) {
     struct server *self = CONTAINER_OF(job, struct server, saver.spare_job);
     self->saver.spare = NULL;
     self->saver.spare_is_running = false;
+    self->saver.spare_retry_ns = env_now_ns(self->env) + (self->saver.spare_error != OK ? DISK_RETRY_NS : 0);
     if (self->state == SERVER_STOPPING) server__want_turn(self);
 }
 
@@ -80,12 +81,35 @@ static void spare_made(struct env_job *job) {
 }
 
 static void spare_wanted(struct server *self) {
+    self->saver.spare_is_running = self->saver.ordered != NULL;
     if (self->saver.ordered == NULL) return;
     self->saver.spare = TAKE(self->saver.ordered);
-    self->saver.spare_is_running = true;
     self->saver.spare_job.run = spare_make;
     self->saver.spare_job.done = spare_made;
     env_pool_submit(self->env, &self->saver.spare_job);
+}
+
+/* Again, when it could not be made before: also while nothing is saved. */
+
+static void spare_reorder(struct env_job *job) {
+    struct server *self = CONTAINER_OF(job, struct server, saver.spare_job);
+    self->saver.ordered = wal_spare_order(self->wal);
+}
+
+static void spare_reordered(struct env_job *job) {
+    struct server *self = CONTAINER_OF(job, struct server, saver.spare_job);
+    spare_wanted(self);
+    if (self->state == SERVER_STOPPING) server__want_turn(self);
+}
+
+void server__spare_tick(struct server *self, int64_t now_ns) {
+    struct server_saver *saver = &self->saver;
+    if (saver->spare_error == OK || saver->spare_is_running || saver->is_running || now_ns < saver->spare_retry_ns)
+        return;
+    saver->spare_is_running = true;
+    saver->spare_job.run = spare_reorder;
+    saver->spare_job.done = spare_reordered;
+    env_worker_submit(saver->worker, &saver->spare_job);
 }
 
 /* ---- saving ---- */
@@ -111,7 +135,7 @@ static void save_done(struct env_job *job) {
     }
     count_io(self, &self->saver.io);
     learn_flush_time(self, &self->saver.io);
-    spare_wanted(self);
+    if (self->saver.wants_spare) spare_wanted(self);
     if (batch->save_id != 0) {
         struct raft_event event = {.type = RAFT_SAVED, .save_id = batch->save_id};
         server__step(self, &event);
@@ -143,7 +167,7 @@ static void save_start(struct server *self) {
     self->saver.is_running = true;
     self->saver.job.run = save_run;
     self->saver.job.done = save_done;
-    self->saver.wants_spare = self->saver.spare == NULL;
+    self->saver.wants_spare = !self->saver.spare_is_running && self->saver.spare_error == OK;
     if (may_flush_here(self)) {
         save_run(&self->saver.job);
         save_done(&self->saver.job);

@@ -88,6 +88,8 @@ static void tick(struct env_timer *timer) {
     auth_store_tick(self->auth, now_ns);
     server__membership_tick(self, now_ns);
     server__purge_tick(self, now_ns);
+    server__spare_tick(self, now_ns);
+    server__maybe_snapshot(self);
     server__flush_hard_state(self);
     if (self->state == SERVER_RUNNING) env_timer_start(self->env, &self->tick, self->next_tick_ns - now_ns);
 }

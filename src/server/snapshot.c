@@ -15,6 +15,7 @@ static void save_run(struct env_job *job) {
     struct raft_snapshot snapshot = {.data = shared_copy(buf_slice(&s->payload)), .index = s->index, .term = s->term};
     raft_conf_state_copy(&snapshot.conf_state, &s->conf_state);
     s->error = snap_save(self->env, buf_cstr(&self->snap_dir), &snapshot, NULL);
+    s->is_put_off = s->error == ERR_NO_DISK_SPACE;
     struct wal_snapshot record = {
         .index = s->index, .term = s->term, .has_conf_state = true, .conf_state = snapshot.conf_state};
     if (s->error == OK) s->error = wal_save_snapshot(self->wal, &record, NULL);
@@ -34,17 +35,25 @@ static void compact_log(struct server *self) {
     log_info(self->log, "compacted Raft logs", LOG_UINT("compact-index", index));
 }
 
+static void snapshot_saved(struct server *self) {
+    self->stats.snapshots_saved++;
+    log_info(self->log, "saved snapshot", LOG_UINT("snapshot-index", self->snapshotter.index));
+    compact_log(self);
+}
+
 static void save_done(struct env_job *job) {
     struct server *self = CONTAINER_OF(job, struct server, snapshotter.job);
     struct server_snapshotter *s = &self->snapshotter;
     s->is_running = false;
-    if (s->error != OK) {
+    if (s->is_put_off) {
+        self->snapshot_index = s->before_index;
+        s->retry_ns = env_now_ns(self->env) + DISK_RETRY_NS;
+    } else if (s->error != OK) {
         server__fail(self, "failed to save snapshot", s->error, "");
         return;
+    } else {
+        snapshot_saved(self);
     }
-    self->stats.snapshots_saved++;
-    log_info(self->log, "saved snapshot", LOG_UINT("snapshot-index", s->index));
-    compact_log(self);
     if (self->state == SERVER_STOPPING)
         server__want_turn(self);
     else
@@ -66,6 +75,7 @@ void server__maybe_snapshot(struct server *self) {
     struct server_snapshotter *s = &self->snapshotter;
     if (self->state != SERVER_RUNNING || s->is_running) return;
     if (self->applied_index - self->snapshot_index <= self->config.snapshot_count) return;
+    if (env_now_ns(self->env) < s->retry_ns) return;
     log_info(self->log, "triggering snapshot", LOG_HEX_ID("local-member-id", self->member_id),
              LOG_UINT("local-member-applied-index", self->applied_index),
              LOG_UINT("local-member-snapshot-index", self->snapshot_index),
@@ -77,6 +87,7 @@ void server__maybe_snapshot(struct server *self) {
     raft_conf_state_copy(&s->conf_state, raft_conf_state(self->raft));
     buf_clear(&s->payload);
     cluster_append_v2_json(self->cluster, &s->payload);
+    s->before_index = self->snapshot_index;
     self->snapshot_index = self->applied_index;
     s->committed.callback = db_committed;
     backend_commit(self->backend, &s->committed);
