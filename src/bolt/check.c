@@ -62,25 +62,31 @@ static void check_key(struct walk *self, uint64_t page, uint32_t index, struct s
         find_fault(self, "page %" PRIu64 ": key %" PRIu32 " belongs to the next page", page, index);
 }
 
+/* Elements of a leaf, or of an inline one: bbolt puts no buckets into those. */
+static void walk_leaf(struct walk *self, uint64_t page, const struct block *block, const struct place *place,
+                      bool is_inline);
+
 static void walk_bucket(struct walk *self, uint64_t page, struct slice value, const struct place *place) {
     if (value.len < BUCKET_HEADER_BYTES) {
         find_fault(self, "page %" PRIu64 ": a bucket's header is cut off", page);
         return;
     }
+    struct place inside = {SLICE_NONE, SLICE_NONE, 0, place->nested + 1};
     uint64_t root = load_u64le(value.data);
     if (root != 0) {
-        walk_page(self, root, (struct place){SLICE_NONE, SLICE_NONE, 0, place->nested + 1});
+        walk_page(self, root, inside);
         return;
     }
-    struct slice inside = slice_from(value, BUCKET_HEADER_BYTES), key, unused;
+    struct slice leaf = slice_from(value, BUCKET_HEADER_BYTES);
     struct block block;
-    uint32_t flags;
-    bool is_good = inside.len >= PAGE_HEADER_BYTES && block_open(inside.data, inside.len, &block) && block.is_leaf;
-    for (uint32_t i = 0; is_good && i < block.count; i++) is_good = block_item(&block, i, &key, &unused, &flags);
-    if (!is_good) find_fault(self, "page %" PRIu64 ": an inline bucket makes no sense", page);
+    if (leaf.len >= PAGE_HEADER_BYTES && block_open(leaf.data, leaf.len, &block) && block.is_leaf)
+        walk_leaf(self, page, &block, &inside, true);
+    else
+        find_fault(self, "page %" PRIu64 ": an inline bucket makes no sense", page);
 }
 
-static void walk_leaf(struct walk *self, uint64_t page, const struct block *block, const struct place *place) {
+static void walk_leaf(struct walk *self, uint64_t page, const struct block *block, const struct place *place,
+                      bool is_inline) {
     struct slice before = SLICE_NONE, key, value;
     uint32_t flags;
     for (uint32_t i = 0; i < block->count && !is_over(self); i++) {
@@ -88,8 +94,13 @@ static void walk_leaf(struct walk *self, uint64_t page, const struct block *bloc
             find_fault(self, "page %" PRIu64 ": element %" PRIu32 " reaches beyond it", page, i);
             return;
         }
+        if (self->with_keys && (key.len == 0 || key.len > BOLT_MAX_KEY_BYTES))
+            find_fault(self, "page %" PRIu64 ": key %" PRIu32 " has %zu bytes", page, i, key.len);
         if (self->with_keys) check_key(self, page, i, key, before, place);
-        if (flags & ELEMENT_BUCKET) walk_bucket(self, page, value, place);
+        if ((flags & ELEMENT_BUCKET) && is_inline)
+            find_fault(self, "page %" PRIu64 ": a bucket lies in an inline one", page);
+        else if (flags & ELEMENT_BUCKET)
+            walk_bucket(self, page, value, place);
         before = key;
     }
 }
@@ -127,7 +138,7 @@ static void walk_page(struct walk *self, uint64_t page, struct place place) {
     }
     if (!reach(self, page, 1 + (uint64_t)page_overflow(block.data))) return;
     if (block.is_leaf)
-        walk_leaf(self, page, &block, &place);
+        walk_leaf(self, page, &block, &place, false);
     else
         walk_branch(self, page, &block, &place);
 }
@@ -168,28 +179,47 @@ static const char *read_freelist(struct bolt_tx *tx, struct freelist *list) {
 
 static void keep_finding(void *context, const char *text) { (void)err_set(context, ERR_CORRUPT, "%s", text); }
 
-enum err bolt__load_freelist(struct bolt *self, struct bolt_tx *tx, struct errmsg *message) {
-    if (tx->meta.freelist != NO_FREELIST) {
-        const char *problem = read_freelist(tx, &self->freelist);
-        if (problem == NULL) return OK;
-        return err_set(message, ERR_CORRUPT, "%s: page %" PRIu64 ": %s", self->path, tx->meta.freelist, problem);
+/* The pages that the stored list says are free, none of which is in use. */
+static void take_stored_freelist(struct walk *walk, struct freelist *list) {
+    struct bolt_tx *tx = walk->tx;
+    uint64_t page = tx->meta.freelist;
+    const char *problem = read_freelist(tx, list);
+    if (problem != NULL) {
+        find_fault(walk, "page %" PRIu64 ": %s", page, problem);
+        return;
     }
+    uint32_t overflow = page_overflow(tx->view->data + (page << tx->db->page_shift));
+    if (!reach(walk, page, 1 + (uint64_t)overflow)) return;
+    for (uint64_t at = 2; at < tx->page_limit && walk->findings == 0; at++)
+        if (freelist_is_free(list, at) && is_reached(walk, at))
+            find_fault(walk, "page %" PRIu64 ": it is in use and free", at);
+}
+
+/* Every page that nothing leads to. */
+static void take_unreached(const struct walk *walk, struct freelist *list) {
+    uint64_t first = 0, length = 0; /* the run so far */
+    for (uint64_t page = 2; page < walk->tx->page_limit; page++) {
+        if (is_reached(walk, page)) continue;
+        if (length > 0 && page == first + length) {
+            length++;
+            continue;
+        }
+        freelist_add(list, first, length);
+        first = page;
+        length = 1;
+    }
+    freelist_add(list, first, length);
+}
+
+enum err bolt__examine(struct bolt *self, struct bolt_tx *tx, struct errmsg *message) {
     struct errmsg finding = {""};
     struct walk walk = {.tx = tx, .ends_early = true, .report = keep_finding, .context = &finding};
     walk_all(&walk);
-    if (walk.findings == 0) {
-        uint64_t first = 0, length = 0; /* the run so far */
-        for (uint64_t page = 2; page < tx->page_limit; page++) {
-            if (is_reached(&walk, page)) continue;
-            if (length > 0 && page == first + length) {
-                length++;
-                continue;
-            }
-            freelist_add(&self->freelist, first, length);
-            first = page;
-            length = 1;
-        }
-        freelist_add(&self->freelist, first, length);
+    if (walk.findings == 0 && !self->options.read_only) {
+        if (tx->meta.freelist != NO_FREELIST)
+            take_stored_freelist(&walk, &self->freelist);
+        else
+            take_unreached(&walk, &self->freelist);
     }
     mem_free(walk.reached);
     if (walk.findings == 0) return OK;

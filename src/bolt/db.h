@@ -140,8 +140,10 @@ enum err tx__stage(struct bolt_tx *self, uint64_t page, uint64_t size_bytes, uin
 
 /* check.c */
 
-/* Fills the free list: from its page, or by a walk over everything that can be reached. */
-enum err bolt__load_freelist(struct bolt *self, struct bolt_tx *tx, struct errmsg *message) MUST_USE;
+/* For an open: walks over everything that can be reached, so that a file that opens is a forest - no circle, no page to
+ * which two ways lead, over which a cursor would go for ever. Unless read only fills the free list: from its page, or
+ * with what was not reached. */
+enum err bolt__examine(struct bolt *self, struct bolt_tx *tx, struct errmsg *message) MUST_USE;
 
 /* What is wrong with a page that should be a branch or leaf; NULL when nothing. */
 const char *bolt__page_problem(const struct bolt_tx *tx, uint64_t page);
