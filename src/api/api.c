@@ -1,6 +1,9 @@
 #include "api/api.h"
 
 #include "api/internal.h"
+#include "grpc/status.h"
+
+#include <stdio.h>
 
 #define DEFAULT_PROGRESS_INTERVAL_NS (600 * NS_PER_S)
 
@@ -75,6 +78,13 @@ void *api__request(struct grpc_call *call, const ProtobufCMessageDescriptor *typ
 void api__fail_malformed(struct grpc_call *call) { grpc_call_fail_text(call, 13, MALFORMED); }
 
 /* ---- answering ---- */
+
+void api__fail_too_long(struct grpc_call *call, size_t size_bytes) {
+    char text[96];
+    snprintf(text, sizeof text, "grpc: trying to send message larger than max (%zu vs. %d)", size_bytes,
+             (int)GRPC_SEND_MAX_BYTES);
+    grpc_call_fail_text(call, GRPC_RESOURCE_EXHAUSTED, text);
+}
 
 void api__append_uint(struct buf *out, uint32_t field, uint64_t value) {
     if (value == 0) return;

@@ -23,13 +23,30 @@ struct api;
  * waits for the client. */
 #define API_WATCH_QUEUE_BYTES (512 * 1024)
 #define API_SNAPSHOT_QUEUE_BYTES (1024 * 1024)
-/* Watchers of one stream and keepalives of one stream that wait; beyond them the stream ends with RESOURCE_EXHAUSTED.
- */
+/* The same for all streams of one connection: beyond it a stream with more than GRPC_CALL_LOW_WATER waits. */
+#define API_WATCH_CONN_QUEUE_BYTES ((size_t)32 << 20)
+/* An event from this size on is queued by reference, however many streams it goes to. */
+#define API_WATCH_SHARED_EVENT_BYTES 4096
+/* Watchers of one stream, memory of all watchers, and keepalives of one stream that wait; beyond them the stream ends
+ * with RESOURCE_EXHAUSTED. */
 #define API_WATCHERS_PER_STREAM 1000000
+#define API_WATCHERS_MAX_BYTES ((size_t)1 << 30)
 #define API_KEEPALIVES_PER_STREAM 100000
+/* Calls at a time of each kind that read the whole database; beyond them ERR_TOO_MANY_REQUESTS. Hash and HashKV are
+ * one kind. */
+#define API_SNAPSHOTS_MAX 16
+#define API_HASHES_MAX 4
+#define API_DEFRAGS_MAX 4
+/* A snapshot of which the client takes nothing for so long is given up. */
+#define API_SNAPSHOT_STALL_NS INT64_C(60000000000)
+/* Raised alarms beyond which no further one is taken. */
+#define API_ALARMS_MAX 1000
 /* Keys looked at in one turn by one range; pairs of a range answered without a producer. */
 #define API_RANGE_SLICE_KEYS 2000
 #define API_RANGE_COPY_BYTES (64 * 1024)
+/* What all ranges that are being answered have gathered together (some 40 bytes a key); the one that goes beyond it
+ * ends with ERR_TOO_MANY_REQUESTS, unless it is alone. */
+#define API_RANGE_PLACES_MAX_BYTES ((size_t)1 << 30)
 
 struct api_options {
     struct server *server;

@@ -28,6 +28,11 @@ struct api {
     bool is_stopping;
     struct list health_watches;
     struct list watch_streams;
+    size_t range_place_bytes; /* gathered by all ranges that are not answered yet */
+    size_t watch_bytes;       /* of all watchers */
+    size_t snapshots_open;
+    size_t hashes_open;
+    size_t defrags_open;
 };
 
 /* Each registers its service. */
@@ -60,6 +65,9 @@ void api__send(struct api *self, struct grpc_call *call, int64_t revision, struc
 /* Fields of a message; zero numbers are left out. */
 void api__append_uint(struct buf *out, uint32_t field, uint64_t value);
 void api__append_bytes(struct buf *out, uint32_t field, struct slice bytes);
+
+/* An answer of so many bytes is more than a message may have: grpc-go's words. */
+void api__fail_too_long(struct grpc_call *call, size_t size_bytes);
 
 /* ---- auth.c: who asks, and may he ----
  *

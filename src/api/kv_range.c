@@ -21,7 +21,8 @@ struct reading {
     struct store_range *range;
     struct env_timer next_slice;
     VEC(struct slice) pairs;
-    size_t pair_bytes; /* with tags and lengths */
+    size_t pair_bytes;  /* with tags and lengths */
+    size_t place_bytes; /* counted in the api's */
 
     struct http_producer producer;
     struct buf tail; /* more and count */
@@ -39,7 +40,19 @@ static void append_pair(struct buf *out, struct slice pair) {
     buf_append_slice(out, pair);
 }
 
+/* What is gathered before the first byte of an answer is sent: of all ranges together it is bounded, but for one that
+ * is alone. */
+static bool count_places(struct reading *self) {
+    size_t bytes = store_range_place_bytes(self->range) + self->pairs.capacity * sizeof *self->pairs.items;
+    self->api->range_place_bytes += bytes - self->place_bytes;
+    self->place_bytes = bytes;
+    return self->api->range_place_bytes <= API_RANGE_PLACES_MAX_BYTES ||
+           self->api->range_place_bytes == self->place_bytes;
+}
+
 static void release(struct reading *self) {
+    self->api->range_place_bytes -= self->place_bytes;
+    self->place_bytes = 0;
     env_timer_stop(self->api->env, &self->next_slice);
     store_range_free(self->range);
     self->range = NULL;
@@ -61,7 +74,8 @@ static bool is_single_key(const Etcdserverpb__RangeRequest *request) {
            request->max_create_revision == 0;
 }
 
-static void answer_single(struct reading *self) {
+/* False: the value is large, and better sent as the client takes it than copied now. */
+static bool answer_single(struct reading *self) {
     struct store *store = server_store(self->api->server);
     const Etcdserverpb__RangeRequest *request = self->range_request;
     struct slice pair;
@@ -69,8 +83,9 @@ static void answer_single(struct reading *self) {
     enum err error = store_get(store, pb_slice(request->key), request->revision, &pair, &found);
     if (error != OK) {
         fail(self, error);
-        return;
+        return true;
     }
+    if (found && pair.len > API_RANGE_COPY_BYTES) return false;
     uint8_t header[SERVER_HEADER_MAX_BYTES];
     size_t header_len = server_store_header(self->api->server, store_revision(store), header);
     size_t body_len = found ? pair_size(pair) + 2 : 0;
@@ -86,6 +101,7 @@ static void answer_single(struct reading *self) {
         *at++ = 1;
     }
     grpc_call_reply_reserved(self->call);
+    return true;
 }
 
 /* ---- a range ---- */
@@ -136,10 +152,14 @@ static void answer_range(struct reading *self) {
     int64_t revision = store_range_revision(self->range);
     size_t header_len = server_store_header(self->api->server, revision, header);
     size_t total_bytes = header_len + self->pair_bytes + self->tail.len;
-    if (total_bytes > GRPC_MESSAGE_MAX) {
+    if (total_bytes > GRPC_SEND_MAX_BYTES) {
         struct grpc_call *call = self->call;
         release(self);
-        grpc_call_fail_text(call, 8, "trying to send message larger than max");
+        api__fail_too_long(call, total_bytes);
+        return;
+    }
+    if (total_bytes > API_RANGE_COPY_BYTES && !count_places(self)) {
+        fail(self, ERR_TOO_MANY_REQUESTS);
         return;
     }
     if (total_bytes > API_RANGE_COPY_BYTES) {
@@ -183,6 +203,10 @@ static void collect_slice(struct env_timer *timer) {
     struct reading *self = CONTAINER_OF(timer, struct reading, next_slice);
     bool is_collected = self->pairs.count > 0 || store_range_step(self->range, API_RANGE_SLICE_KEYS);
     if (is_collected && gather(self)) return;
+    if (!count_places(self)) {
+        fail(self, ERR_TOO_MANY_REQUESTS);
+        return;
+    }
     env_timer_start(self->api->env, &self->next_slice, 0);
 }
 
@@ -216,10 +240,7 @@ static void answer(struct reading *self) {
         answer_txn(self);
         return;
     }
-    if (is_single_key(self->range_request)) {
-        answer_single(self);
-        return;
-    }
+    if (is_single_key(self->range_request) && answer_single(self)) return;
     struct store_range_options options;
     store_range_options_from(self->range_request, &options);
     enum err error = store_range_begin(server_store(self->api->server), &options, &self->range);

@@ -206,7 +206,7 @@ static void keepalive_message(struct grpc_call *call, struct slice message) {
         if (self->is_renewing) server_lease_call_cancel(self->api->server, &self->renewal);
         stream_free(self);
         if (is_flood)
-            grpc_call_fail_text(call, 8, "etcdserver: too many keepalives waiting on one stream");
+            grpc_call_fail(call, ERR_TOO_MANY_REQUESTS);
         else
             api__fail_malformed(call);
         return;

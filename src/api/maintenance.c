@@ -70,6 +70,7 @@ static void answer_hash(struct hashing *self) {
 static void hash_done(struct env_job *job) {
     struct hashing *self = CONTAINER_OF(job, struct hashing, job);
     backend_view_unref(self->view);
+    self->api->hashes_open--;
     if (self->error != OK)
         grpc_call_fail(self->call, self->error);
     else
@@ -80,6 +81,7 @@ static void hash_done(struct env_job *job) {
 static void hash_committed(struct backend_waiter *waiter, enum err error) {
     struct hashing *self = CONTAINER_OF(waiter, struct hashing, committed);
     if (error != OK) {
+        self->api->hashes_open--;
         grpc_call_fail(self->call, error);
         mem_free(self);
         return;
@@ -91,12 +93,23 @@ static void hash_committed(struct backend_waiter *waiter, enum err error) {
     env_pool_submit(self->api->env, &self->job);
 }
 
+/* False: there are enough of these calls, and this one is answered. */
+static bool may_open(struct grpc_call *call, size_t *open, size_t max) {
+    if (*open >= max) {
+        grpc_call_fail(call, ERR_TOO_MANY_REQUESTS);
+        return false;
+    }
+    ++*open;
+    return true;
+}
+
 /* A cancelled call lives on until its job is done: the handle may be answered late. */
 static void hash(struct grpc_call *call) {
+    struct api *api = grpc_call_service(call);
     if (api__request(call, &etcdserverpb__hash_request__descriptor) == NULL) return;
-    if (!api__require_admin_bare(call)) return;
+    if (!api__require_admin_bare(call) || !may_open(call, &api->hashes_open, API_HASHES_MAX)) return;
     struct hashing *self = NEW(struct hashing);
-    self->api = grpc_call_service(call);
+    self->api = api;
     self->call = call;
     self->committed.callback = hash_committed;
     backend_commit(server_backend(self->api->server), &self->committed);
@@ -106,6 +119,7 @@ static void hash(struct grpc_call *call) {
 
 static void hash_kv_done(void *context, enum err error, const struct store_hash *hash) {
     struct grpc_call *call = context;
+    ((struct api *)grpc_call_service(call))->hashes_open--;
     if (error != OK) {
         grpc_call_fail(call, error);
         return;
@@ -121,6 +135,7 @@ static void hash_kv(struct grpc_call *call) {
     struct api *self = grpc_call_service(call);
     const Etcdserverpb__HashKVRequest *request = api__request(call, &etcdserverpb__hash_kvrequest__descriptor);
     if (request == NULL || !api__require_admin_bare(call)) return;
+    if (!may_open(call, &self->hashes_open, API_HASHES_MAX)) return;
     store_hash_by_revision(server_store(self->server), request->revision, hash_kv_done, call);
 }
 
@@ -138,6 +153,11 @@ static void alarm_call(struct grpc_call *call) {
     }
     bool only_asks = action == ETCDSERVERPB__ALARM_REQUEST__ALARM_ACTION__GET;
     if (only_asks ? !api__require_user(call) : !api__require_admin(call)) return;
+    const struct server_alarm *alarms;
+    if (changes && server_alarms(((struct api *)grpc_call_service(call))->server, &alarms) >= API_ALARMS_MAX) {
+        grpc_call_fail(call, ERR_TOO_MANY_REQUESTS);
+        return;
+    }
     api__propose(grpc_call_service(call), call, SERVER_OP_ALARM, request, grpc_call_message(call));
 }
 
@@ -151,6 +171,7 @@ struct defragmenting {
 
 static void defragmented(struct backend_waiter *waiter, enum err error) {
     struct defragmenting *self = CONTAINER_OF(waiter, struct defragmenting, waiter);
+    self->api->defrags_open--;
     if (error != OK) {
         log_warn(self->api->log, "failed to defragment", LOG_ERR(error));
         grpc_call_fail(self->call, error);
@@ -163,9 +184,10 @@ static void defragmented(struct backend_waiter *waiter, enum err error) {
 
 static void defragment(struct grpc_call *call) {
     if (api__request(call, &etcdserverpb__defragment_request__descriptor) == NULL) return;
-    if (!api__require_admin_bare(call)) return;
+    struct api *api = grpc_call_service(call);
+    if (!api__require_admin_bare(call) || !may_open(call, &api->defrags_open, API_DEFRAGS_MAX)) return;
     struct defragmenting *self = NEW(struct defragmenting);
-    self->api = grpc_call_service(call);
+    self->api = api;
     self->call = call;
     self->waiter.callback = defragmented;
     log_info(self->api->log, "starting defragment");

@@ -8,6 +8,7 @@
 #include "api/internal.h"
 #include "backend/backend.h"
 #include "base/gotext.h"
+#include "grpc/status.h"
 
 #include <openssl/evp.h>
 
@@ -24,6 +25,7 @@ struct sending {
     uint64_t sent_bytes;
     EVP_MD_CTX *digest;
     struct env_job job;
+    struct env_timer stall; /* runs while the client has to take something first */
     bool is_reading;
     size_t stretch_bytes;
     int64_t began_ns;
@@ -44,6 +46,14 @@ static void send_blob(struct sending *self, uint64_t remaining, struct slice blo
     buf_release(&message);
 }
 
+/* Its call ends; what is left of it may live on until a job is done. */
+static struct grpc_call *take_call(struct sending *self) {
+    self->api->snapshots_open--;
+    env_timer_stop(self->api->env, &self->stall);
+    grpc_call_set_context(self->call, NULL);
+    return TAKE(self->call);
+}
+
 static void finish(struct sending *self) {
     uint8_t sum[SUM_BYTES];
     CHECK(EVP_DigestFinal_ex(self->digest, sum, NULL) == 1);
@@ -55,8 +65,7 @@ static void finish(struct sending *self) {
     log_info(self->api->log, "successfully sent database snapshot to client", LOG_UINT("total-bytes", self->size_bytes),
              LOG_STRING("size", buf_cstr(&size)), LOG_DURATION("took", env_now_ns(self->api->env) - self->began_ns));
     buf_release(&size);
-    struct grpc_call *call = self->call;
-    grpc_call_set_context(call, NULL);
+    struct grpc_call *call = take_call(self);
     sending_free(self);
     grpc_call_finish(call);
 }
@@ -89,7 +98,11 @@ static void read_next(struct sending *self) {
         finish(self);
         return;
     }
-    if (grpc_call_queued_bytes(self->call) > API_SNAPSHOT_QUEUE_BYTES) return; /* on_drain goes on */
+    if (grpc_call_queued_bytes(self->call) > API_SNAPSHOT_QUEUE_BYTES) { /* on_drain goes on */
+        env_timer_start(self->api->env, &self->stall, API_SNAPSHOT_STALL_NS);
+        return;
+    }
+    env_timer_stop(self->api->env, &self->stall);
     uint64_t left = self->size_bytes - self->sent_bytes;
     self->stretch_bytes = left < STRETCH_BYTES ? (size_t)left : STRETCH_BYTES;
     self->is_reading = true;
@@ -110,8 +123,7 @@ static void committed(struct backend_waiter *waiter, enum err error) {
         return;
     }
     if (error != OK) {
-        grpc_call_set_context(self->call, NULL);
-        grpc_call_fail(self->call, error);
+        grpc_call_fail(take_call(self), error);
         sending_free(self);
         return;
     }
@@ -125,12 +137,29 @@ static void committed(struct backend_waiter *waiter, enum err error) {
     read_next(self);
 }
 
+/* The image keeps the file's old pages from being used again. */
+static void give_up(struct env_timer *timer) {
+    struct sending *self = CONTAINER_OF(timer, struct sending, stall);
+    log_warn(self->api->log, "snapshot given up; client does not read it", LOG_UINT("sent-bytes", self->sent_bytes),
+             LOG_UINT("total-bytes", self->size_bytes), LOG_STRING("remote-addr", grpc_call_peer(self->call)));
+    struct grpc_call *call = take_call(self);
+    sending_free(self);
+    grpc_call_fail_text(call, GRPC_ABORTED, "etcdserver: snapshot is not read");
+}
+
 void api__snapshot(struct grpc_call *call) {
+    struct api *api = grpc_call_service(call);
     if (api__request(call, &etcdserverpb__snapshot_request__descriptor) == NULL) return;
     if (!api__require_admin_bare(call)) return;
+    if (api->snapshots_open >= API_SNAPSHOTS_MAX) {
+        grpc_call_fail(call, ERR_TOO_MANY_REQUESTS);
+        return;
+    }
+    api->snapshots_open++;
     struct sending *self = NEW(struct sending);
-    self->api = grpc_call_service(call);
+    self->api = api;
     self->call = call;
+    self->stall.callback = give_up;
     self->began_ns = env_now_ns(self->api->env);
     self->digest = EVP_MD_CTX_new();
     CHECK(self->digest != NULL && EVP_DigestInit_ex(self->digest, EVP_sha256(), NULL) == 1);
@@ -143,8 +172,7 @@ void api__snapshot(struct grpc_call *call) {
 void api__snapshot_cancelled(struct grpc_call *call) {
     struct sending *self = grpc_call_context(call);
     if (self != NULL) {
-        grpc_call_set_context(call, NULL);
-        self->call = NULL;
+        take_call(self);
         if (self->image != NULL && !self->is_reading) sending_free(self);
     }
     grpc_call_fail(call, ERR_CONTEXT_CANCELED);

@@ -14,6 +14,7 @@ struct watch {
     bool wants_fragments;
     bool had_events; /* since the last progress tick */
     bool is_paused;
+    size_t size_bytes; /* about what it costs */
     struct list link;
     struct list paused_link;
 };
@@ -65,20 +66,95 @@ static size_t event_size(const struct watch_event *event, bool with_previous) {
 /* As buf_append_varint, but never asks for more room than it needs: `out` has an exact size. */
 static void append_length(struct buf *out, size_t len) { out->len += varint_store(out->data + out->len, len); }
 
+#define HEAD_MAX_BYTES (SERVER_HEADER_MAX_BYTES + 16)
+
+static size_t store_head(const struct watch *self, int64_t revision, bool is_fragment, uint8_t *head) {
+    size_t len = server_store_header(self->stream->api->server, revision, head);
+    if (self->id != 0) {
+        head[len++] = 2 << 3;
+        len += varint_store(head + len, (uint64_t)self->id);
+    }
+    if (is_fragment) {
+        head[len++] = 7 << 3;
+        head[len++] = 1;
+    }
+    return len;
+}
+
+static bool is_large(const struct watch_event *event, bool with_previous) {
+    return watch_event_size(event, with_previous) >= API_WATCH_SHARED_EVENT_BYTES;
+}
+
+static void unref_event(void *event) { watch_event_unref(event); }
+
+/* A message under way: bytes of its own in `memory`, of which those from `from` on are in no piece yet. */
+struct assembly {
+    struct http_piece *pieces;
+    size_t count;
+    struct shared *memory;
+    struct buf own;
+    size_t from;
+};
+
+static void end_own_piece(struct assembly *self) {
+    if (self->own.len == self->from) return;
+    self->pieces[self->count++] =
+        http_piece_from_shared_part(shared_ref(self->memory), self->from, self->own.len - self->from);
+    self->from = self->own.len;
+}
+
+/* With the length before it, which is that of both parts. */
+static void add_large(struct assembly *self, struct watch_event *event, bool with_previous) {
+    append_length(&self->own, watch_event_size(event, with_previous));
+    end_own_piece(self);
+    self->pieces[self->count++] =
+        (struct http_piece){shared_slice(event->encoded), unref_event, watch_event_ref(event), &event->queued};
+    if (!with_previous || event->previous == NULL) return;
+    self->own.data[self->own.len++] = 3 << 3 | 2;
+    append_length(&self->own, event->previous->size_bytes);
+    end_own_piece(self);
+    self->pieces[self->count++] = (struct http_piece){shared_slice(event->previous), unref_event,
+                                                      watch_event_ref(event), &event->previous_queued};
+}
+
+/* A message with large events: those by reference, what lies between them copied. */
+static void send_shared_events(struct watch *self, int64_t revision, struct watch_event *const *events, size_t count,
+                               bool is_fragment) {
+    bool with_previous = watcher_wants_previous(self->watcher);
+    size_t own_bytes = HEAD_MAX_BYTES;
+    for (size_t i = 0; i < count; i++)
+        own_bytes += 2 * (1 + VARINT_MAX_BYTES) +
+                     (is_large(events[i], with_previous) ? 0 : watch_event_size(events[i], with_previous));
+    struct assembly message = {.pieces = NEW_ARRAY(struct http_piece, 4 * count + 2), .memory = shared_new(own_bytes)};
+    message.own = (struct buf){.data = message.memory->bytes, .capacity = own_bytes};
+    message.own.len = store_head(self, revision, is_fragment, message.own.data);
+    for (size_t i = 0; i < count; i++) {
+        message.own.data[message.own.len++] = 11 << 3 | 2;
+        if (is_large(events[i], with_previous)) {
+            add_large(&message, events[i], with_previous);
+            continue;
+        }
+        append_length(&message.own, watch_event_size(events[i], with_previous));
+        watch_event_append(events[i], with_previous, &message.own);
+    }
+    end_own_piece(&message);
+    CHECK(message.own.len <= own_bytes);
+    grpc_call_send_pieces(self->stream->call, message.pieces, message.count);
+    shared_unref(message.memory);
+    mem_free(message.pieces);
+}
+
 /* One message of whole events, written straight into the call's queue. */
 static void send_events(struct watch *self, int64_t revision, struct watch_event *const *events, size_t count,
                         bool is_fragment) {
     bool with_previous = watcher_wants_previous(self->watcher);
-    uint8_t head[SERVER_HEADER_MAX_BYTES + 16];
-    size_t head_len = server_store_header(self->stream->api->server, revision, head);
-    if (self->id != 0) {
-        head[head_len++] = 2 << 3;
-        head_len += varint_store(head + head_len, (uint64_t)self->id);
+    for (size_t i = 0; i < count; i++) {
+        if (!is_large(events[i], with_previous)) continue;
+        send_shared_events(self, revision, events, count, is_fragment);
+        return;
     }
-    if (is_fragment) {
-        head[head_len++] = 7 << 3;
-        head[head_len++] = 1;
-    }
+    uint8_t head[HEAD_MAX_BYTES];
+    size_t head_len = store_head(self, revision, is_fragment, head);
     size_t total = head_len;
     for (size_t i = 0; i < count; i++) total += event_size(events[i], with_previous);
     struct buf out = {.data = grpc_call_reserve(self->stream->call, total), .capacity = total};
@@ -108,9 +184,16 @@ static void send_fragments(struct watch *self, const struct watch_batch *batch) 
 
 /* ---- the hub's side ---- */
 
+/* Too much waits for the client; `drained` will come, as it does when more than the low water waited. */
+static bool is_full(const struct watch_stream *self) {
+    size_t queued_bytes = grpc_call_queued_bytes(self->call);
+    if (queued_bytes > API_WATCH_QUEUE_BYTES) return true;
+    return queued_bytes > GRPC_CALL_LOW_WATER && grpc_call_conn_queued_bytes(self->call) > API_WATCH_CONN_QUEUE_BYTES;
+}
+
 static bool deliver(void *context, struct watcher *watcher, const struct watch_batch *batch) {
     struct watch *self = context;
-    if (grpc_call_queued_bytes(self->stream->call) > API_WATCH_QUEUE_BYTES) {
+    if (is_full(self->stream)) {
         if (!self->is_paused) list_push_back(&self->stream->paused, &self->paused_link);
         self->is_paused = true;
         return false;
@@ -146,6 +229,7 @@ static void drained(struct grpc_call *call) {
 /* ---- requests ---- */
 
 static void watch_free(struct watch *self) {
+    self->stream->api->watch_bytes -= self->size_bytes;
     watcher_free(self->watcher);
     list_remove(&self->link);
     list_remove(&self->paused_link);
@@ -230,6 +314,8 @@ static void create(struct watch_stream *self, const Etcdserverpb__WatchCreateReq
         refuse(self, err_text(error));
         return;
     }
+    watch->size_bytes = sizeof *watch + watcher_size(watch->watcher);
+    self->api->watch_bytes += watch->size_bytes;
     watch->id = request->watch_id != 0 ? request->watch_id : automatic_id(self);
     map_u64_put(&self->watches, (uint64_t)watch->id + 1, watch);
     list_push_back(&self->all, &watch->link);
@@ -300,9 +386,9 @@ static void on_message(struct grpc_call *call, struct slice message) {
     }
     switch (request->request_union_case) {
     case ETCDSERVERPB__WATCH_REQUEST__REQUEST_UNION_CREATE_REQUEST:
-        if (self->watches.count >= API_WATCHERS_PER_STREAM) {
+        if (self->watches.count >= API_WATCHERS_PER_STREAM || self->api->watch_bytes >= API_WATCHERS_MAX_BYTES) {
             stream_free(self);
-            grpc_call_fail_text(call, 8, "etcdserver: too many watchers on one stream");
+            grpc_call_fail(call, ERR_TOO_MANY_REQUESTS);
             return;
         }
         create(self, request->create_request);

@@ -238,6 +238,10 @@ size_t grpc_call_queued_bytes(const struct grpc_call *call) {
     return call->is_settled ? 0 : http_reply_queued_bytes(call->request);
 }
 
+size_t grpc_call_conn_queued_bytes(const struct grpc_call *call) {
+    return call->is_settled ? 0 : http_reply_conn_queued_bytes(call->request);
+}
+
 void grpc_call_reply_reserved(struct grpc_call *call) {
     grpc_call_send_reserved(call);
     end(call, GRPC_OK, SLICE_NONE);
@@ -250,7 +254,10 @@ void grpc_call_reply(struct grpc_call *call, struct slice message) {
 
 /* ---- a message on demand ---- */
 
-/* A compressed reply has no length until it is made: the pieces are gathered first. */
+/* A compressed reply has no length until it is made: the pieces are gathered first. Longer ones go as they are, which
+ * the flag before each message allows. */
+#define PACKED_REPLY_MAX_BYTES ((size_t)4 << 20)
+
 static void reply_pieces_packed(struct grpc_call *call, size_t total_bytes, struct http_producer *producer) {
     struct buf whole = BUF_INIT;
     enum http_pull pull = HTTP_PULL_PIECE;
@@ -276,7 +283,7 @@ void grpc_call_reply_pieces(struct grpc_call *call, size_t total_bytes, struct h
         end(call, GRPC_OK, SLICE_NONE);
         return;
     }
-    if (call->uses_gzip) {
+    if (call->uses_gzip && total_bytes <= PACKED_REPLY_MAX_BYTES) {
         reply_pieces_packed(call, total_bytes, producer);
         return;
     }

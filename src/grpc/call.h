@@ -89,6 +89,8 @@ void grpc_call_reply_pieces(struct grpc_call *call, size_t total_bytes, struct h
 
 /* A message longer than the frame's length field can say. */
 #define GRPC_MESSAGE_MAX UINT32_MAX
+/* The longest answer of a member: etcd's maxSendBytes. */
+#define GRPC_SEND_MAX_BYTES ((size_t)INT32_MAX)
 
 /* Status `error` with its code and text (grpc/status.h); not OK. Also for streams, after any number of sends. */
 void grpc_call_fail(struct grpc_call *call, enum err error);
@@ -106,6 +108,8 @@ void grpc_call_send_pieces(struct grpc_call *call, const struct http_piece *piec
  * delivered. */
 size_t grpc_call_queued_bytes(const struct grpc_call *call);
 #define GRPC_CALL_QUEUE_MAX (1024 * 1024)
+/* The same of all calls of its connection. */
+size_t grpc_call_conn_queued_bytes(const struct grpc_call *call);
 /* Ends a streaming call with status OK. */
 void grpc_call_finish(struct grpc_call *call);
 

@@ -544,3 +544,8 @@ void http_request_abort(struct http_request *request, uint32_t h2_error_code) {
 }
 
 size_t http_reply_queued_bytes(const struct http_request *request) { return stream_of(request)->queue.size_bytes; }
+
+size_t http_reply_conn_queued_bytes(const struct http_request *request) {
+    const struct http_stream *self = stream_of(request);
+    return self->conn != NULL ? self->conn->queued_bytes : 0;
+}

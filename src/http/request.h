@@ -153,6 +153,8 @@ void http_request_abort(struct http_request *request, uint32_t h2_error_code);
  * must answer before they can let go of what they are working on. At most one hold. */
 void http_request_hold(struct http_request *request);
 void http_request_release(struct http_request *request);
+/* The same of all requests of its connection. */
+size_t http_reply_conn_queued_bytes(const struct http_request *request);
 /* Body bytes accepted from the handler that have not gone into the connection's output. */
 size_t http_reply_queued_bytes(const struct http_request *request);
 

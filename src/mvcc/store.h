@@ -128,6 +128,8 @@ bool store_range_step(struct store_range *range, size_t budget_keys);
 int64_t store_range_count(const struct store_range *range); /* keys in the range before filters and limit */
 bool store_range_more(const struct store_range *range);     /* the limit cut something off */
 size_t store_range_length(const struct store_range *range); /* pairs that next will give */
+/* Memory it has taken so far for the places of pairs, or for pairs without their values. */
+size_t store_range_place_bytes(const struct store_range *range);
 /* Header revision: the store's at begin. Valid from begin on. */
 int64_t store_range_revision(const struct store_range *range);
 /* The next encoded mvccpb.KeyValue (the stored bytes verbatim; without the value when keys_only), valid until

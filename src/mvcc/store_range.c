@@ -316,6 +316,12 @@ bool store_range_step(struct store_range *self, size_t budget_keys) {
 int64_t store_range_count(const struct store_range *self) { return self->count; }
 bool store_range_more(const struct store_range *self) { return self->more; }
 size_t store_range_length(const struct store_range *self) { return self->items.count; }
+
+size_t store_range_place_bytes(const struct store_range *self) {
+    size_t bytes = self->items.capacity * sizeof *self->items.items + arena_used(&self->arena);
+    return self->spare != NULL ? bytes + self->items.count * sizeof *self->spare : bytes;
+}
+
 int64_t store_range_revision(const struct store_range *self) { return self->header_revision; }
 
 static enum err without_value(struct arena *arena, struct slice encoded, struct slice *ret_kv) {

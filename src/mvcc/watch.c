@@ -98,6 +98,9 @@ void watcher_resume(struct watcher *self) {
 bool watcher_is_synced(const struct watcher *self) { return self->state == WATCHER_SYNCED; }
 bool watcher_is_compacted(const struct watcher *self) { return self->state == WATCHER_COMPACTED; }
 bool watcher_wants_previous(const struct watcher *self) { return self->prev_kv; }
+size_t watcher_size(const struct watcher *self) {
+    return sizeof *self + 2 * self->text.capacity + WATCH_GROUP_BYTES; /* its group has a copy of the range */
+}
 void *watcher_context(const struct watcher *self) { return self->sink.context; }
 
 int64_t watcher_next_revision(const struct watcher *self) {

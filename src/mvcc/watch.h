@@ -32,7 +32,8 @@ struct watcher;
 
 /* One change, immutable and shared by all who get it. watch_event_ref keeps it alive. */
 struct watch_event {
-    unsigned references; /* loop only */
+    unsigned references;              /* loop only */
+    uint32_t queued, previous_queued; /* for who sends `encoded` and `previous` by reference: its http_piece.queued */
     bool is_delete;
     bool has_previous; /* previous was looked up already */
     struct revision revision;
@@ -93,6 +94,8 @@ bool watcher_is_compacted(const struct watcher *watcher);
 /* The first revision it has not been given (or looked at) yet. */
 int64_t watcher_next_revision(const struct watcher *watcher);
 bool watcher_wants_previous(const struct watcher *watcher);
+/* About the memory it takes. */
+size_t watcher_size(const struct watcher *watcher);
 void *watcher_context(const struct watcher *watcher);
 
 struct watch_stats {

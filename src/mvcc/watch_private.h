@@ -15,6 +15,7 @@
 /* ---- which watchers want a key: a hash map for single keys, an interval treap for ranges ---- */
 
 struct watch_group;
+#define WATCH_GROUP_BYTES 200 /* with its place in a table */
 
 struct watch_set {
     struct map_bytes singles; /* key -> group */
