@@ -19,6 +19,7 @@ struct store_load {
     struct index *index;
     struct map_bytes leases; /* live keys with a lease (map values are the lease ids) */
     int64_t last_main;
+    int64_t last_sub; /* of the record before */
     enum err error;
     struct errmsg message;
 };
@@ -37,6 +38,9 @@ static enum err add_record(struct store_load *self, struct slice key, struct sli
     struct keyvalue kv;
     if (!backend_revision_decode(key, &main, &sub, &is_tombstone) || sub < 0 || sub > UINT32_MAX)
         return err_set(&self->message, ERR_CORRUPT, "bucket key: a key of %zu bytes is no revision", key.len);
+    if (main < self->last_main || (main == self->last_main && sub <= self->last_sub))
+        return err_set(&self->message, ERR_CORRUPT, "bucket key: revision %lld.%lld comes behind %lld.%lld",
+                       (long long)main, (long long)sub, (long long)self->last_main, (long long)self->last_sub);
     if (keyvalue_decode(value, &kv) != OK)
         return err_set(&self->message, ERR_CORRUPT, "bucket key: the value of revision %lld.%lld is no KeyValue",
                        (long long)main, (long long)sub);
@@ -44,6 +48,7 @@ static enum err add_record(struct store_load *self, struct slice key, struct sli
         return err_set(&self->message, ERR_CORRUPT, "bucket key: revision %lld.%lld has a key of %zu bytes",
                        (long long)main, (long long)sub, kv.key.len);
     self->last_main = main;
+    self->last_sub = sub;
     struct index_record *record = arena_alloc(&self->arena, sizeof *record + kv.key.len);
     *record = (struct index_record){.main = main,
                                     .create_main = kv.create_revision,

@@ -221,14 +221,20 @@ void server__raise_alarm(struct server *self, int32_t type) {
     server__propose_message(self, SERVER_OP_ALARM, &alarm);
 }
 
-bool server__disk_is_full(const struct server *self) {
-    return backend_is_full(self->backend) || self->saver.spare_error == ERR_NO_DISK_SPACE;
+static bool has_no_spare(const struct server *self) { return self->saver.spare_error == ERR_NO_DISK_SPACE; }
+
+bool server__disk_is_full(const struct server *self) { return backend_is_full(self->backend) || has_no_spare(self); }
+
+/* The rest of the last segment is for the member's own entries: without room for those it must stop. */
+static bool is_log_full(const struct server *self) {
+    int64_t segment_bytes = self->config.wal_segment_bytes != 0 ? self->config.wal_segment_bytes : WAL_SEGMENT_BYTES;
+    return has_no_spare(self) && self->saver.room_bytes < segment_bytes / 4;
 }
 
 /* A full disk needs no alarm that somebody must disarm: writes go on when there is room. */
 enum err server__quota_check(struct server *self, enum server_op op, const void *message) {
     uint64_t cost = cost_of(op, message);
-    if (cost > 0 && server__disk_is_full(self)) return ERR_NO_SPACE;
+    if ((cost > 0 && server__disk_is_full(self)) || is_log_full(self)) return ERR_NO_SPACE;
     if (self->quota_bytes == 0) return OK;
     if (cost == 0 || backend_size_bytes(self->backend) + cost < (uint64_t)self->quota_bytes) return OK;
     struct buf size = BUF_INIT;

@@ -63,6 +63,7 @@ struct server_saver {
     bool spare_is_running;
     enum err spare_error;   /* of the last try to make one */
     int64_t spare_retry_ns; /* not before this time */
+    int64_t room_bytes;     /* in the segment that is written */
 };
 
 struct server_snapshotter {

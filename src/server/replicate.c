@@ -48,6 +48,7 @@ static void save_run(struct env_job *job) {
 }
 
 static void count_io(struct server *self, const struct wal_io *io) {
+    self->saver.room_bytes = io->room_bytes;
     self->stats.wal_written_bytes += io->written_bytes;
     self->stats.wal_fsyncs += io->sync_count;
     for (unsigned i = 0; i < io->sync_count && i < WAL_MAX_SYNCS; i++) self->stats.wal_fsync_ns += io->sync_ns[i];

@@ -73,6 +73,7 @@ static enum err write_and_flush(struct wal *self, struct wal_io *io) {
 /* Remembers the first failure: what is on disk is unknown from then on. */
 static enum err result_of_write(struct wal *self, enum err error, const struct wal_io *io, struct wal_io *ret_io) {
     if (ret_io != NULL) *ret_io = *io;
+    if (ret_io != NULL) ret_io->room_bytes = self->segment_bytes - self->offset;
     if (error != OK) {
         self->phase = WAL_FAILED;
         self->failure = error;

@@ -108,6 +108,7 @@ enum err wal_repair(const struct wal_options *options, struct errmsg *message) M
 #define WAL_MAX_SYNCS 4
 struct wal_io {
     size_t written_bytes;
+    int64_t room_bytes; /* afterwards, in the segment: until the next cut */
     unsigned write_count;
     int64_t write_ns; /* of all writes */
     unsigned sync_count;

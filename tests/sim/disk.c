@@ -521,6 +521,13 @@ static void write_live(struct inode *inode, const uint8_t *bytes, size_t size_by
     VEC_PUSH(&inode->changes, change);
 }
 
+/* Of a write, at most part_bytes, up to the end of a sector. */
+static size_t whole_sectors(int64_t offset, size_t part_bytes, size_t size_bytes) {
+    if (part_bytes >= size_bytes) return size_bytes;
+    size_t beyond = (size_t)((offset + (int64_t)part_bytes) % SIM_SECTOR_BYTES);
+    return part_bytes > beyond ? part_bytes - beyond : 0;
+}
+
 static enum err disk_pwritev(struct env_file *file, const struct slice *pieces, size_t count, int64_t offset) {
     struct handle *self = handle_of(file);
     size_t size_bytes = 0;
@@ -531,7 +538,7 @@ static enum err disk_pwritev(struct env_file *file, const struct slice *pieces, 
     struct sim_disk_call call = {.op = SIM_DISK_WRITE, .path = self->path, .offset = offset, .size_bytes = size_bytes};
     enum err error = ask(self->inode->disk, &call);
     if (error == OK) error = take_room(self->inode, offset, (int64_t)size_bytes);
-    size_t done = error == OK ? size_bytes : call.part_bytes < size_bytes ? call.part_bytes : size_bytes;
+    size_t done = error == OK ? size_bytes : whole_sectors(offset, call.part_bytes, size_bytes);
     if (done > 0) write_live(self->inode, joined, done, offset);
     mem_free(joined);
     spend_write(self, done);

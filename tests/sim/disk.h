@@ -44,7 +44,7 @@ struct sim_disk_call {
     size_t size_bytes; /* of a write */
     /* What the hook decides: */
     enum err error;    /* not OK: it fails so */
-    size_t part_bytes; /* of a write that fails: so much of it is done all the same */
+    size_t part_bytes; /* of a write that fails: so much of it is done all the same, in whole sectors */
     bool pretend;      /* a sync: OK is answered, nothing is done */
 };
 typedef void (*sim_disk_hook)(void *context, struct sim_disk_call *call);

@@ -174,9 +174,9 @@ const char *sim_stage_get(struct sim_stage *self, const char *key) {
     CHECKF(sim_client_call(self->client, ETCD_METHOD_RANGE, &request, &response, &error) == ETCD_OK, "%s", error.text);
     value[0] = 0;
     if (response->kv_count > 0) {
-        CHECK(response->kvs[0].value.len < sizeof value);
-        memcpy(value, response->kvs[0].value.data, response->kvs[0].value.len);
-        value[response->kvs[0].value.len] = 0;
+        size_t length = response->kvs[0].value.len < sizeof value ? response->kvs[0].value.len : sizeof value - 1;
+        memcpy(value, response->kvs[0].value.data, length);
+        value[length] = 0;
     }
     client_response_free(response);
     return value;

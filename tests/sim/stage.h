@@ -52,7 +52,7 @@ size_t sim_check_database(struct sim_disk *disk);
 /* Calls that must succeed. */
 void sim_stage_call(struct sim_stage *self, enum etcd_method method, const void *request);
 void sim_stage_put(struct sim_stage *self, const char *key, const char *value);
-/* "" when there is no such key; valid until the next call. */
+/* The beginning of the value; "" when there is no such key. Valid until the next call. */
 const char *sim_stage_get(struct sim_stage *self, const char *key);
 
 #endif
