@@ -43,8 +43,6 @@ void *mem_realloc(void *memory, size_t size_bytes) {
     return moved;
 }
 
-void *mem_try_alloc(size_t size_bytes) { return may_allocate(size_bytes) ? malloc(size_bytes ? size_bytes : 1) : NULL; }
-
 char *mem_strdup(const char *text) {
     size_t size_bytes = strlen(text) + 1;
     return memcpy(mem_alloc(size_bytes), text, size_bytes);

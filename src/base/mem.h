@@ -16,8 +16,6 @@ void *mem_alloc(size_t size_bytes) __attribute__((malloc, returns_nonnull, warn_
 /* Zeroed. The product count * size_bytes is checked against overflow. */
 void *mem_calloc(size_t count, size_t size_bytes) __attribute__((malloc, returns_nonnull, warn_unused_result));
 void *mem_realloc(void *memory, size_t size_bytes) __attribute__((returns_nonnull, warn_unused_result));
-/* NULL when there is no memory; for sizes that come from outside. */
-void *mem_try_alloc(size_t size_bytes) __attribute__((malloc, warn_unused_result));
 char *mem_strdup(const char *text) __attribute__((malloc, returns_nonnull, warn_unused_result));
 /* NULL is allowed. */
 void mem_free(void *memory);
