@@ -3,7 +3,7 @@
  * Floor 0. mem_* never return NULL: when the system has no memory left the process ends at once with a
  * line on standard error and exit status 2, as a Go member does. State on disk is always good to restart
  * from, so ending is safe; limping on with half an update is not. Sizes that an outsider chooses are bounded
- * by named limits before they get here, and the largest of them use mem_try_alloc, which may fail.
+ * by named limits before they get here.
  *
  * Any thread may call any of these.
  */
