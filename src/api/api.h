@@ -28,7 +28,7 @@ struct api;
 /* An event from this size on is queued by reference, however many streams it goes to. */
 #define API_WATCH_SHARED_EVENT_BYTES 4096
 /* Watchers of one stream, memory of all watchers, and keepalives of one stream that wait; beyond them the stream ends
- * with RESOURCE_EXHAUSTED. */
+ * with ERR_TOO_MANY_REQUESTS. */
 #define API_WATCHERS_PER_STREAM 1000000
 #define API_WATCHERS_MAX_BYTES ((size_t)1 << 30)
 #define API_KEEPALIVES_PER_STREAM 100000

@@ -23,9 +23,21 @@ static void delete_range(struct grpc_call *call) {
         api__propose(grpc_call_service(call), call, SERVER_OP_DELETE_RANGE, request, grpc_call_message(call));
 }
 
+/* Nested deeper than what can be decoded is deeper than any number of operations allows. */
+static const Etcdserverpb__TxnRequest *txn_request(struct grpc_call *call) {
+    bool is_too_deep;
+    const Etcdserverpb__TxnRequest *request = pb_unpack_depth(
+        &etcdserverpb__txn_request__descriptor, grpc_call_message(call), grpc_call_arena(call), &is_too_deep);
+    if (is_too_deep)
+        grpc_call_fail(call, ERR_TOO_MANY_OPS);
+    else if (request == NULL)
+        api__fail_malformed(call);
+    return request;
+}
+
 static void txn(struct grpc_call *call) {
     struct api *self = grpc_call_service(call);
-    const Etcdserverpb__TxnRequest *request = api__request(call, &etcdserverpb__txn_request__descriptor);
+    const Etcdserverpb__TxnRequest *request = txn_request(call);
     if (request == NULL) return;
     enum err error = api__check_txn(request, self->max_txn_ops);
     if (error != OK)

@@ -98,6 +98,7 @@
     X(ERR_CLUSTER_ID_MISMATCH, 9, "etcdserver: cluster ID mismatch")                                                   \
     X(ERR_REQUEST_TOO_LARGE, 3, "etcdserver: request is too large")                                                    \
     X(ERR_TOO_MANY_REQUESTS, 2, "etcdserver: too many requests")                                                       \
+    X(ERR_RESPONSE_TOO_LARGE, 8, "etcdserver: response is too large")                                                  \
     X(ERR_ROOT_USER_NOT_EXIST, 9, "etcdserver: root user does not exist")                                              \
     X(ERR_ROOT_ROLE_NOT_EXIST, 9, "etcdserver: root user does not have root role")                                     \
     X(ERR_USER_EXISTS, 9, "etcdserver: user name already exists")                                                      \

@@ -52,12 +52,27 @@ static void put_header(struct buf *out, int64_t revision) {
     close_message(out, header);
 }
 
+/* Where a response's pairs go. */
+struct room {
+    size_t used_bytes;
+    bool is_over;
+};
+
+static void put_pair(struct room *room, struct buf *out, uint8_t field, struct slice encoded_kv) {
+    room->used_bytes += encoded_kv.len;
+    if (room->used_bytes > TXN_RESPONSE_MAX_BYTES)
+        room->is_over = true;
+    else
+        put_bytes(out, field, encoded_kv);
+}
+
 /* ---- one operation ---- */
 
 struct run {
     struct store *store;
     struct store_txn *txn;
     struct buf *out;
+    struct room room;
     struct txn__path path;
     size_t at; /* in path */
 };
@@ -70,7 +85,8 @@ static enum err old_of(struct store_txn *txn, struct slice key, struct buf *copy
 }
 
 /* The fields of a PutResponse behind its header. */
-static enum err do_put(struct store_txn *txn, const Etcdserverpb__PutRequest *request, struct buf *out) {
+static enum err do_put(struct store_txn *txn, const Etcdserverpb__PutRequest *request, struct buf *out,
+                       struct room *room) {
     struct slice key = pb_slice(request->key), value = pb_slice(request->value);
     int64_t lease = request->lease;
     CLEANUP_BUF struct buf old = BUF_INIT;
@@ -84,28 +100,29 @@ static enum err do_put(struct store_txn *txn, const Etcdserverpb__PutRequest *re
         if (request->ignore_lease) lease = kv.lease;
     }
     store_txn_put(txn, key, value, lease);
-    if (request->prev_kv && has_old) put_bytes(out, 2, buf_slice(&old));
+    if (request->prev_kv && has_old) put_pair(room, out, 2, buf_slice(&old));
     return OK;
 }
 
 struct each_kv {
+    struct room *room;
     struct buf *out;
     uint8_t field;
 };
 
 static void append_kv(void *context, struct slice encoded_kv) {
     struct each_kv *each = context;
-    put_bytes(each->out, each->field, encoded_kv);
+    put_pair(each->room, each->out, each->field, encoded_kv);
 }
 
 /* The fields of a DeleteRangeResponse behind its header. */
-static enum err do_delete_range(struct store_txn *txn, const Etcdserverpb__DeleteRangeRequest *request,
-                                struct buf *out) {
+static enum err do_delete_range(struct store_txn *txn, const Etcdserverpb__DeleteRangeRequest *request, struct buf *out,
+                                struct room *room) {
     struct slice key = pb_slice(request->key), range_end = pb_slice(request->range_end);
     CLEANUP_BUF struct buf previous = BUF_INIT;
     if (request->prev_kv) {
         struct store_range_options options = {.key = key, .range_end = range_end};
-        struct each_kv each = {&previous, 3};
+        struct each_kv each = {room, &previous, 3};
         struct store_answer answer;
         TRY(store_txn_range(txn, &options, append_kv, &each, &answer));
     }
@@ -135,10 +152,11 @@ void store_range_options_from(const Etcdserverpb__RangeRequest *request, struct 
 }
 
 /* The fields of a RangeResponse behind its header. */
-static enum err do_range(struct store_txn *txn, const Etcdserverpb__RangeRequest *request, struct buf *out) {
+static enum err do_range(struct store_txn *txn, const Etcdserverpb__RangeRequest *request, struct buf *out,
+                         struct room *room) {
     struct store_range_options options;
     store_range_options_from(request, &options);
-    struct each_kv each = {out, 2};
+    struct each_kv each = {room, out, 2};
     struct store_answer answer;
     TRY(store_txn_range(txn, &options, append_kv, &each, &answer));
     put_number(out, 3, answer.more);
@@ -154,10 +172,12 @@ static bool lease_is_missing(const struct store *store, int64_t lease) {
 }
 
 /* Ends the transaction; on an error nothing of it shows in `out`. */
-static enum err end_txn(struct store_txn *txn, enum err error, struct buf *out, size_t begin, int64_t *ret_revision) {
+static enum err end_txn(struct store_txn *txn, enum err error, const struct room *room, struct buf *out, size_t begin,
+                        int64_t *ret_revision) {
     struct store *store = txn->store;
     int64_t revision = store_txn_end(txn);
     if (error == OK) error = store_error(store);
+    if (error == OK && room->is_over) error = ERR_RESPONSE_TOO_LARGE;
     if (error != OK) {
         if (out->len > begin) out->len = begin;
         return error;
@@ -171,24 +191,27 @@ enum err txn_apply_put(struct store *store, const Etcdserverpb__PutRequest *requ
     if (lease_is_missing(store, request->lease)) return ERR_LEASE_NOT_FOUND;
     size_t begin = out->len;
     struct store_txn *txn = store_txn_begin(store);
-    enum err error = do_put(txn, request, out);
-    return end_txn(txn, error, out, begin, ret_revision);
+    struct room room = {0};
+    enum err error = do_put(txn, request, out, &room);
+    return end_txn(txn, error, &room, out, begin, ret_revision);
 }
 
 enum err txn_apply_delete_range(struct store *store, const Etcdserverpb__DeleteRangeRequest *request, struct buf *out,
                                 int64_t *ret_revision) {
     size_t begin = out->len;
     struct store_txn *txn = store_txn_begin(store);
-    enum err error = do_delete_range(txn, request, out);
-    return end_txn(txn, error, out, begin, ret_revision);
+    struct room room = {0};
+    enum err error = do_delete_range(txn, request, out, &room);
+    return end_txn(txn, error, &room, out, begin, ret_revision);
 }
 
 enum err txn_range(struct store *store, const Etcdserverpb__RangeRequest *request, struct buf *out,
                    int64_t *ret_revision) {
     size_t begin = out->len;
     struct store_txn *txn = store_txn_begin(store);
-    enum err error = do_range(txn, request, out);
-    return end_txn(txn, error, out, begin, ret_revision);
+    struct room room = {0};
+    enum err error = do_range(txn, request, out, &room);
+    return end_txn(txn, error, &room, out, begin, ret_revision);
 }
 
 /* ---- transactions ---- */
@@ -294,10 +317,14 @@ static enum err run_op(struct run *run, const request_op *op) {
     CLEANUP_BUF struct buf body = BUF_INIT;
     enum err error = OK;
     switch (op->request_case) {
-    case ETCDSERVERPB__REQUEST_OP__REQUEST_REQUEST_RANGE: error = do_range(run->txn, op->request_range, &body); break;
-    case ETCDSERVERPB__REQUEST_OP__REQUEST_REQUEST_PUT: error = do_put(run->txn, op->request_put, &body); break;
+    case ETCDSERVERPB__REQUEST_OP__REQUEST_REQUEST_RANGE:
+        error = do_range(run->txn, op->request_range, &body, &run->room);
+        break;
+    case ETCDSERVERPB__REQUEST_OP__REQUEST_REQUEST_PUT:
+        error = do_put(run->txn, op->request_put, &body, &run->room);
+        break;
     case ETCDSERVERPB__REQUEST_OP__REQUEST_REQUEST_DELETE_RANGE:
-        error = do_delete_range(run->txn, op->request_delete_range, &body);
+        error = do_delete_range(run->txn, op->request_delete_range, &body, &run->room);
         break;
     default: {
         struct buf *outer = run->out;
@@ -341,5 +368,5 @@ enum err txn_apply(struct store *store, const Etcdserverpb__TxnRequest *request,
     run.at = 0;
     if (error == OK) error = run_txn(&run, request, skip_ranges);
     VEC_RELEASE(&run.path);
-    return end_txn(run.txn, error, out, begin, ret_revision);
+    return end_txn(run.txn, error, &run.room, out, begin, ret_revision);
 }

@@ -15,6 +15,11 @@
 
 /* *ret_revision: header revision of the response, in all functions below. */
 
+/* Pairs in one response. What has more is carried out, as on members that do not answer it, and then answered with
+ * ERR_RESPONSE_TOO_LARGE (all functions below): a range of 128 in one transaction could ask for the whole store each.
+ */
+#define TXN_RESPONSE_MAX_BYTES ((size_t)64 << 20)
+
 /* ERR_LEASE_NOT_FOUND, ERR_KEY_NOT_FOUND (ignore_value, ignore_lease); ERR_CORRUPT: the member must stop. */
 enum err txn_apply_put(struct store *store, const Etcdserverpb__PutRequest *request, struct buf *out,
                        int64_t *ret_revision) MUST_USE;

@@ -18,6 +18,7 @@ enum wire_type {
 
 struct decoder {
     struct arena *arena;
+    bool is_too_deep;
 };
 
 struct cursor {
@@ -243,7 +244,10 @@ static bool take_field(struct decoder *self, struct cursor *in, const ProtobufCF
 }
 
 static bool merge_message(struct decoder *self, ProtobufCMessage *message, struct slice bytes, unsigned depth) {
-    if (depth > PB_MAX_DEPTH) return false;
+    if (depth > PB_MAX_DEPTH) {
+        self->is_too_deep = true;
+        return false;
+    }
     struct cursor in = {bytes.data, bytes.data + bytes.len};
     unsigned hint = 0;
     while (in.at < in.end) {
@@ -258,11 +262,18 @@ static bool merge_message(struct decoder *self, ProtobufCMessage *message, struc
     return true;
 }
 
-void *pb_unpack_borrowed(const ProtobufCMessageDescriptor *type, struct slice bytes, struct arena *arena) {
-    struct decoder decoder = {arena};
+void *pb_unpack_depth(const ProtobufCMessageDescriptor *type, struct slice bytes, struct arena *arena,
+                      bool *ret_is_too_deep) {
+    struct decoder decoder = {.arena = arena};
     ProtobufCMessage *message = new_message(&decoder, type);
-    if (!merge_message(&decoder, message, bytes, 1)) return NULL;
-    return message;
+    bool is_good = merge_message(&decoder, message, bytes, 1);
+    *ret_is_too_deep = decoder.is_too_deep;
+    return is_good ? message : NULL;
+}
+
+void *pb_unpack_borrowed(const ProtobufCMessageDescriptor *type, struct slice bytes, struct arena *arena) {
+    bool is_too_deep;
+    return pb_unpack_depth(type, bytes, arena, &is_too_deep);
 }
 
 void *pb_unpack(const ProtobufCMessageDescriptor *type, struct slice bytes, struct arena *arena) {

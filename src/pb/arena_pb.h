@@ -21,9 +21,10 @@
 
 #include <protobuf-c/protobuf-c.h>
 
-/* How deep messages may nest; a transaction inside a transaction takes two levels. Bytes that nest deeper are refused
- * like malformed ones, so whoever walks a decoded message may recurse. */
-#define PB_MAX_DEPTH 200
+/* How deep messages may nest, so that whoever walks a decoded message may recurse: the decoder takes 300 bytes of stack
+ * a level, other walkers less. A transaction inside a transaction takes two levels, and etcd lets them nest as deep as
+ * --max-txn-ops says (128): a log of others may hold that. */
+#define PB_MAX_DEPTH 2100
 
 /* Decodes `bytes` as a message of `type` (&etcdserverpb__put_request__descriptor). NULL when they are malformed. The
  * message and all it points to live in the arena and do not refer to `bytes`. Do not write to its strings: empty ones
@@ -33,6 +34,10 @@ void *pb_unpack(const ProtobufCMessageDescriptor *type, struct slice bytes, stru
 /* The same, but bytes fields of the message point into `bytes`, which must stay as long as the message is used. (Text
  * fields are copied, they need a zero behind them.) */
 void *pb_unpack_borrowed(const ProtobufCMessageDescriptor *type, struct slice bytes, struct arena *arena);
+
+/* The same. *ret_is_too_deep is set: whether NULL means that they nest deeper than PB_MAX_DEPTH. */
+void *pb_unpack_depth(const ProtobufCMessageDescriptor *type, struct slice bytes, struct arena *arena,
+                      bool *ret_is_too_deep);
 
 /* `message` is any generated struct. */
 size_t pb_packed_size(const void *message);

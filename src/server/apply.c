@@ -373,6 +373,7 @@ static void apply_entry(struct server *self, const struct raft_entry *entry) {
     self->applied_index = entry->index;
     self->applied_term = entry->term;
     self->stats.proposals_applied++;
+    server__count_applied(self, entry);
     arena_reset(&self->apply_arena);
 }
 

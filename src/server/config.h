@@ -20,6 +20,12 @@
 #define SERVER_MAX_GAP 5000
 /* Proposals waiting for their answer; beyond it they are refused the same way. */
 #define SERVER_MAX_PENDING 1000000
+/* The same for bytes of entries that were proposed and not yet applied, whether or not somebody still waits. */
+#define SERVER_MAX_UNAPPLIED_BYTES ((uint64_t)256 << 20)
+/* Bytes of entries in memory: a snapshot is taken after so many, however few entries they are, and then no more than
+ * this is kept for followers, however few of --snapshot-catchup-entries that is. (etcd keeps 105,000 entries of any
+ * size.) */
+#define SERVER_LOG_BYTES ((uint64_t)128 << 20)
 
 struct server_config {
     const char *name;

@@ -124,6 +124,8 @@ struct server {
     VEC(struct raft_entry) batch; /* proposals of this turn */
     struct map_u64 pending;       /* id -> struct server_request */
     struct list pending_order;    /* oldest first */
+    uint64_t unapplied_bytes;     /* of entries proposed here */
+    uint64_t log_bytes;           /* of entries applied since the last snapshot was begun */
     struct env_timer turn;        /* ends the batch */
     bool turn_is_wanted;
     uint64_t id_prefix;
@@ -189,6 +191,9 @@ void server__want_turn(struct server *self);
 
 /* propose.c */
 void server__propose_batch(struct server *self);
+/* unapplied_bytes and log_bytes: an entry has been applied; what was proposed to another leader may be lost. */
+void server__count_applied(struct server *self, const struct raft_entry *entry);
+void server__recount_unapplied(struct server *self);
 /* An entry of our own making; takes the reference over. */
 void server__propose_data(struct server *self, enum raft_entry_type type, struct shared *data);
 /* An operation of the member's own, whose answer nobody awaits; `message` is a struct of pb/. */

@@ -12,6 +12,22 @@
 #define FIELD_HEADER 100
 #define WIRE_LEN 2
 
+/* Of an entry beside its data, in the batch and in the log. */
+#define ENTRY_COST_BYTES 128
+
+/* Entries of others count as well: the figure may be too small then, never too large for long. */
+void server__count_applied(struct server *self, const struct raft_entry *entry) {
+    uint64_t bytes = entry->data.len + ENTRY_COST_BYTES;
+    self->unapplied_bytes -= bytes < self->unapplied_bytes ? bytes : self->unapplied_bytes;
+    self->log_bytes += bytes;
+}
+
+void server__recount_unapplied(struct server *self) {
+    self->unapplied_bytes = 0;
+    for (size_t i = 0; i < self->batch.count; i++)
+        self->unapplied_bytes += self->batch.items[i].data.len + ENTRY_COST_BYTES;
+}
+
 static uint64_t tag(uint32_t field) { return (uint64_t)field << 3 | WIRE_LEN; }
 
 static size_t length_field_size(uint32_t field, size_t len) { return varint_size(tag(field)) + varint_size(len) + len; }
@@ -85,6 +101,7 @@ uint64_t server_next_id(struct server *self) {
 
 void server__propose_data(struct server *self, enum raft_entry_type type, struct shared *data) {
     VEC_PUSH(&self->batch, raft_entry_make(type, 0, 0, data));
+    self->unapplied_bytes += data->size_bytes + ENTRY_COST_BYTES;
     server__want_turn(self);
 }
 
@@ -106,6 +123,7 @@ enum err server_propose(struct server *self, struct server_request *request) {
     if (self->state != SERVER_RUNNING) return ERR_STOPPED;
     if (self->committed_index > self->applied_index + SERVER_MAX_GAP) return ERR_TOO_MANY_REQUESTS;
     if (self->pending.count >= SERVER_MAX_PENDING) return ERR_TOO_MANY_REQUESTS;
+    if (self->unapplied_bytes > SERVER_MAX_UNAPPLIED_BYTES) return ERR_TOO_MANY_REQUESTS;
     request->id = server_next_id(self);
     size_t size_bytes = request->encoded.len + 16 + request->username.len;
     if (size_bytes > self->config.max_request_bytes) {
@@ -155,6 +173,7 @@ void server__propose_batch(struct server *self) {
     if (error != OK) {
         self->stats.proposals_failed += self->batch.count;
         release_batch(self);
+        server__recount_unapplied(self);
         server__fail_all_requests(self, error);
         return;
     }

@@ -208,6 +208,7 @@ void server__flush_hard_state(struct server *self) {
 static void soft_state(struct server *self, const struct raft_update *update) {
     bool was_leader = self->role == RAFT_LEADER;
     if (update->lead != self->lead && update->lead != 0) self->stats.leader_changes++;
+    if (self->lead != update->lead) server__recount_unapplied(self);
     self->lead = update->lead;
     self->role = update->role;
     bool is_leader = self->role == RAFT_LEADER;

@@ -29,6 +29,13 @@ static void save_run(struct env_job *job) {
 static void compact_log(struct server *self) {
     uint64_t keep = self->config.snapshot_catch_up_entries;
     uint64_t index = self->snapshotter.index > keep ? self->snapshotter.index - keep : 1;
+    uint64_t bytes = 0;
+    for (uint64_t i = self->snapshotter.index; i > index; i--) {
+        const struct raft_entry *entry = raft_entry_at(self->raft, i);
+        if (entry == NULL) break;
+        bytes += entry->data.len;
+        if (bytes > SERVER_LOG_BYTES) index = i;
+    }
     enum err error = raft_compact(self->raft, index);
     if (error == ERR_RAFT_COMPACTED) return;
     CHECK(error == OK);
@@ -74,7 +81,8 @@ static void db_committed(struct backend_waiter *waiter, enum err error) {
 void server__maybe_snapshot(struct server *self) {
     struct server_snapshotter *s = &self->snapshotter;
     if (self->state != SERVER_RUNNING || s->is_running) return;
-    if (self->applied_index - self->snapshot_index <= self->config.snapshot_count) return;
+    bool is_due = self->applied_index - self->snapshot_index > self->config.snapshot_count;
+    if (!is_due && self->log_bytes <= SERVER_LOG_BYTES) return;
     if (env_now_ns(self->env) < s->retry_ns) return;
     log_info(self->log, "triggering snapshot", LOG_HEX_ID("local-member-id", self->member_id),
              LOG_UINT("local-member-applied-index", self->applied_index),
@@ -89,6 +97,7 @@ void server__maybe_snapshot(struct server *self) {
     cluster_append_v2_json(self->cluster, &s->payload);
     s->before_index = self->snapshot_index;
     self->snapshot_index = self->applied_index;
+    self->log_bytes = 0;
     s->committed.callback = db_committed;
     backend_commit(self->backend, &s->committed);
 }

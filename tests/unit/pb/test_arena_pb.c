@@ -189,7 +189,15 @@ static struct slice nested_txn(unsigned depth) {
 static void test_nesting_has_a_limit(void **state) {
     assert_non_null(UNPACK(etcdserverpb__txn_request, nested_txn(PB_MAX_DEPTH)));
     assert_null(UNPACK(etcdserverpb__txn_request, nested_txn(PB_MAX_DEPTH + 1)));
-    assert_null(UNPACK(etcdserverpb__txn_request, nested_txn(10000)));
+    assert_null(UNPACK(etcdserverpb__txn_request, nested_txn(20000)));
+    bool is_too_deep;
+    const ProtobufCMessageDescriptor *type = &etcdserverpb__txn_request__descriptor;
+    assert_non_null(pb_unpack_depth(type, nested_txn(PB_MAX_DEPTH), &arena, &is_too_deep));
+    assert_false(is_too_deep);
+    assert_null(pb_unpack_depth(type, nested_txn(PB_MAX_DEPTH + 1), &arena, &is_too_deep));
+    assert_true(is_too_deep);
+    assert_null(pb_unpack_depth(type, SLICE_LITERAL("\x12\x05"), &arena, &is_too_deep));
+    assert_false(is_too_deep);
 }
 
 static void test_packing_appends_at_any_length(void **state) {

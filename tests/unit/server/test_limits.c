@@ -1,0 +1,59 @@
+/* What a member keeps of requests: how much may be on its way, and how much of the log stays in memory. */
+#include "fixture.h"
+
+#define VALUE_BYTES (1400 * 1000)
+#define ASKED_MAX 400
+
+struct flood {
+    struct asked asked[ASKED_MAX];
+    size_t count;
+};
+
+static bool all_done(void *context) {
+    struct flood *flood = context;
+    for (size_t i = 0; i < flood->count; i++)
+        if (!flood->asked[i].is_done) return false;
+    return true;
+}
+
+static bool has_snapshot(void *context) {
+    return server_stats(((struct fixture *)context)->server)->snapshots_saved != 0;
+}
+
+static void proposals_beyond_the_limit_are_refused_and_the_log_is_cut(void **state) {
+    struct fixture *f = *state;
+    Etcdserverpb__PutRequest put = ETCDSERVERPB__PUT_REQUEST__INIT;
+    uint8_t *value = mem_calloc(1, VALUE_BYTES);
+    put.key = pb_bytes(SLICE_LITERAL("k"));
+    put.value = pb_bytes(slice_make(value, VALUE_BYTES));
+    struct buf encoded = BUF_INIT;
+    pb_pack(&put, &encoded);
+    struct flood *flood = NEW(struct flood);
+    enum err error = OK;
+    while (error == OK) { /* nothing turns meanwhile */
+        struct asked *asked = &flood->asked[flood->count];
+        asked->request = (struct server_request){
+            .op = SERVER_OP_PUT, .encoded = buf_slice(&encoded), .message = &put, .callback = answered};
+        error = server_propose(f->server, &asked->request);
+        flood->count += error == OK;
+        assert_true(flood->count < ASKED_MAX);
+    }
+    assert_int_equal(error, ERR_TOO_MANY_REQUESTS);
+    assert_in_range(flood->count * VALUE_BYTES, SERVER_MAX_UNAPPLIED_BYTES - VALUE_BYTES,
+                    SERVER_MAX_UNAPPLIED_BYTES + VALUE_BYTES);
+    assert_true(os_world_run(f->world, all_done, flood, 2 * LIMIT_NS));
+    for (size_t i = 0; i < flood->count; i++) assert_int_equal(flood->asked[i].request.error, OK);
+    assert_int_equal(ask(f, SERVER_OP_PUT, &put, NULL), OK);
+    /* 256 MiB of log in fewer than 200 entries: far from --snapshot-count */
+    assert_true(os_world_run(f->world, has_snapshot, f, 2 * LIMIT_NS));
+    buf_release(&encoded);
+    mem_free(value);
+    mem_free(flood);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(proposals_beyond_the_limit_are_refused_and_the_log_is_cut, setup, teardown),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
