@@ -283,8 +283,7 @@ static enum err check_range(struct run *run, const Etcdserverpb__RangeRequest *r
     return range->revision < run->store->compact_revision ? ERR_COMPACTED : OK;
 }
 
-static enum err check_path(struct run *run, const Etcdserverpb__TxnRequest *request, enum check what,
-                           bool skip_ranges) {
+static enum err check_path(struct run *run, const Etcdserverpb__TxnRequest *request, enum check what) {
     bool holds = take_branch(run);
     request_op *const *ops = holds ? request->success : request->failure;
     size_t count = holds ? request->n_success : request->n_failure;
@@ -294,11 +293,9 @@ static enum err check_path(struct run *run, const Etcdserverpb__TxnRequest *requ
             if (what == CHECK_PUTS) TRY(check_put(run, ops[i]->request_put));
             break;
         case ETCDSERVERPB__REQUEST_OP__REQUEST_REQUEST_RANGE:
-            if (what == CHECK_RANGES && !skip_ranges) TRY(check_range(run, ops[i]->request_range));
+            if (what == CHECK_RANGES) TRY(check_range(run, ops[i]->request_range));
             break;
-        case ETCDSERVERPB__REQUEST_OP__REQUEST_REQUEST_TXN:
-            TRY(check_path(run, ops[i]->request_txn, what, false));
-            break;
+        case ETCDSERVERPB__REQUEST_OP__REQUEST_REQUEST_TXN: TRY(check_path(run, ops[i]->request_txn, what)); break;
         default: break;
         }
     }
@@ -362,9 +359,9 @@ enum err txn_apply(struct store *store, const Etcdserverpb__TxnRequest *request,
     bool skip_ranges = (flags & TXN_SKIP_TOP_RANGES) != 0;
     struct run run = {.store = store, .txn = store_txn_begin(store), .out = out};
     enum err error = find_path(&run, request);
-    if (error == OK && txn_is_write(request)) error = check_path(&run, request, CHECK_PUTS, skip_ranges);
+    if (error == OK && txn_is_write(request)) error = check_path(&run, request, CHECK_PUTS);
     run.at = 0;
-    if (error == OK) error = check_path(&run, request, CHECK_RANGES, skip_ranges);
+    if (error == OK) error = check_path(&run, request, CHECK_RANGES);
     run.at = 0;
     if (error == OK) error = run_txn(&run, request, skip_ranges);
     VEC_RELEASE(&run.path);

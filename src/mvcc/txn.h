@@ -33,8 +33,9 @@ bool txn_is_write(const Etcdserverpb__TxnRequest *request);
 bool txn_is_serializable(const Etcdserverpb__TxnRequest *request);
 
 enum txn_flags {
-    /* A member that is not the proposer leaves out the ranges of the top level, as Go members do (apply.md 3). Their
-     * responses are left out as well. */
+    /* Nobody waits for the answer: the ranges of the top level are left out, and their responses. They are checked all
+     * the same. Go members do not (spec/apply.md 3): there a transaction with a range at a compacted or future revision
+     * writes nothing on the member that proposed it, and writes on all others and when the log is replayed (#18667). */
     TXN_SKIP_TOP_RANGES = 1,
 };
 /* ERR_KEY_NOT_FOUND, ERR_LEASE_NOT_FOUND, ERR_FUTURE_REV, ERR_COMPACTED: nothing was changed. ERR_CORRUPT: the member

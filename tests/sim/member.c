@@ -120,6 +120,7 @@ static void fill_config(const struct sim_member_options *options, struct server_
     config->wal_segment_bytes = options->segment_bytes;
     config->bcrypt_cost = PASSWORD_MIN_COST;
     config->unsafe_no_fsync = options->unsafe_no_fsync;
+    config->lease_checkpoint = config->lease_checkpoint_persist = options->lease_checkpoints;
     config->quota_backend_bytes = options->quota_bytes;
     config->backend_batch_interval_ns = options->batch_interval_ns;
     if (options->name != NULL) config->name = options->name;

@@ -24,6 +24,7 @@ struct sim_member_options {
     int64_t batch_interval_ns;
     uint64_t catch_up_entries;
     bool unsafe_no_fsync;
+    bool lease_checkpoints; /* made and kept */
 };
 #define SIM_DATA_DIR "/data"
 
