@@ -207,8 +207,263 @@ static void test_19557_the_members_are_the_same_after_a_snapshot(void **state) {
     sim_stage_release(&stage);
 }
 
+/* ---- watches ---- */
+
+struct seen {
+    int64_t revision;
+    bool is_delete;
+    char key[16];
+};
+
+/* All that one watch was told, in order. */
+struct watching {
+    struct sim_stage *stage;
+    struct etcd_watch_stream *stream;
+    VEC(struct seen) events;
+    int64_t told_revision;    /* of the last event or progress */
+    int64_t compact_revision; /* of the answer that ended it, or 0 */
+    unsigned progresses;
+    bool has_ended;
+};
+
+static void told(void *context, const struct etcd_watch_response *response, const struct etcd_error *error) {
+    struct watching *self = context;
+    CHECK(response != NULL);
+    if (response->canceled) {
+        self->has_ended = true;
+        self->compact_revision = response->compact_revision;
+        return;
+    }
+    for (size_t i = 0; i < response->event_count; i++) {
+        const struct etcd_event *event = &response->events[i];
+        struct seen seen = {event->kv.mod_revision, event->type == ETCD_EVENT_DELETE, ""};
+        CHECK(event->kv.key.len < sizeof seen.key);
+        memcpy(seen.key, event->kv.key.data, event->kv.key.len);
+        /* in order, and nothing that a progress answer has said to be told already */
+        CHECKF(seen.revision > self->told_revision ||
+                   (self->events.count > 0 && self->events.items[self->events.count - 1].revision == seen.revision),
+               "revision %lld comes behind %lld", (long long)seen.revision, (long long)self->told_revision);
+        self->told_revision = seen.revision;
+        VEC_PUSH(&self->events, seen);
+    }
+    if (response->event_count == 0 && !response->created) {
+        self->progresses++;
+        if (response->header.revision > self->told_revision) self->told_revision = response->header.revision;
+    }
+}
+
+static void watch_all(struct watching *self, struct sim_stage *stage, int64_t from) {
+    *self = (struct watching){.stage = stage};
+    struct etcd_watch_stream_options options = {.callback = told, .context = self};
+    self->stream = client_watch_open(sim_client_core(stage->client), &options);
+    struct etcd_watch_request request = {
+        .key = etcd_bytes_of("", 1), .range_end = ETCD_FROM_KEY, .start_revision = from, .progress_notify = true};
+    client_watch_add(self->stream, &request);
+}
+
+static void stop_watching(struct watching *self) {
+    client_watch_close(self->stream);
+    VEC_RELEASE(&self->events);
+}
+
+/* Every revision from..to once, in order. */
+static void assert_seen(const struct watching *self, int64_t from, int64_t to) {
+    assert_int_equal(self->events.count, to - from + 1);
+    for (int64_t i = 0; i <= to - from; i++) assert_int_equal(self->events.items[i].revision, from + i);
+}
+
+/* told() checks it: what a progress answer says was reached comes never again. */
+static void test_15220_progress_is_not_ahead_of_events(void **state) {
+    struct sim_stage stage;
+    struct watching watching;
+    start(&stage, NULL);
+    for (int i = 0; i < 3000; i++) sim_stage_put(&stage, "k", "v");
+    watch_all(&watching, &stage, 2);
+    for (int i = 0; i < 200; i++) {
+        client_watch_request_progress(watching.stream);
+        sim_stage_put(&stage, "k", "w");
+    }
+    sim_run_for(stage.sim, SIM_S_NS);
+    assert_int_not_equal(watching.progresses, 0);
+    assert_seen(&watching, 2, 3201);
+    stop_watching(&watching);
+    sim_stage_release(&stage);
+}
+
+static void test_20221_a_watch_of_the_future_sees_nothing_older(void **state) {
+    struct sim_stage stage;
+    struct watching watching;
+    start(&stage, NULL);
+    for (int i = 0; i < 10; i++) sim_stage_put(&stage, "k", "v");
+    int64_t now = state_of(&stage).revision;
+    watch_all(&watching, &stage, now + 5);
+    for (int i = 0; i < 3; i++) sim_stage_put(&stage, "k", "v");
+    sim_run_for(stage.sim, SIM_S_NS);
+    crash_and_start(&stage); /* and not after a reconnection either */
+    for (int i = 0; i < 7; i++) sim_stage_put(&stage, "k", "v");
+    sim_run_for(stage.sim, SIM_S_NS);
+    assert_seen(&watching, now + 5, now + 10);
+    stop_watching(&watching);
+    sim_stage_release(&stage);
+}
+
+static void test_19179_a_watch_from_the_compacted_revision_sees_its_deletion(void **state) {
+    for (int with_restart = 0; with_restart < 2; with_restart++) {
+        struct sim_stage stage;
+        struct watching watching;
+        start(&stage, NULL);
+        sim_stage_put(&stage, "k", "v");
+        delete_key(&stage, "k");
+        int64_t revision = state_of(&stage).revision;
+        compact(&stage, revision);
+        if (with_restart) crash_and_start(&stage);
+        watch_all(&watching, &stage, revision);
+        sim_run_for(stage.sim, SIM_S_NS);
+        assert_seen(&watching, revision, revision);
+        assert_true(watching.events.items[0].is_delete);
+        stop_watching(&watching);
+        sim_stage_release(&stage);
+    }
+}
+
+/* A watcher that hears nothing for a while, during which what it has not seen is compacted, is told so. */
+static void test_18089_a_compaction_does_not_leave_a_gap(void **state) {
+    static char value[4000];
+    unsigned ended = 0, complete = 0;
+    for (int compactions = 0; compactions < 2; compactions++) {
+        struct sim_stage stage;
+        struct watching watching;
+        start(&stage, NULL);
+        sim_stage_put(&stage, "k", "v");
+        watch_all(&watching, &stage, 1);
+        sim_run_for(stage.sim, SIM_S_NS);
+        struct sim_machine *other = sim_machine_new(stage.sim, "other", NULL, NULL);
+        struct sim_client *writer = sim_client_new(stage.net, other, "host:2379", 0);
+        sim_net_cut(stage.net, "host", "desk", true);
+        memset(value, 'x', sizeof value);
+        for (int i = 0; i < 2000; i++) {
+            struct etcd_put_request put = {.key = etcd_text("k"), .value = etcd_bytes_of(value, sizeof value)};
+            CHECK(sim_client_call(writer, ETCD_METHOD_PUT, &put, NULL, NULL) == ETCD_OK);
+        }
+        int64_t now = state_of(&stage).revision;
+        struct etcd_compact_request request = {.revision = now - 1, .physical = true};
+        if (compactions) CHECK(sim_client_call(writer, ETCD_METHOD_COMPACT, &request, NULL, NULL) == ETCD_OK);
+        sim_net_cut(stage.net, "host", "desk", false);
+        sim_run_for(stage.sim, 10 * SIM_S_NS);
+        ended += watching.has_ended;
+        complete += !watching.has_ended;
+        if (watching.has_ended) {
+            assert_int_equal(watching.compact_revision, now - 1);
+            assert_true(watching.told_revision < now - 1);
+        }
+        /* what came, came without a gap */
+        assert_seen(&watching, 2, watching.has_ended ? watching.told_revision : now);
+        stop_watching(&watching);
+        sim_client_free(writer);
+        sim_machine_free(other);
+        sim_stage_release(&stage);
+    }
+    assert_int_equal(ended, 1);
+    assert_int_equal(complete, 1);
+}
+
+/* Over crashes of the member a watcher sees each event once and in order. */
+static void test_14563_watches_lose_and_repeat_nothing_over_crashes(void **state) {
+    struct sim_stage stage;
+    struct watching watching;
+    start(&stage, &snapshots);
+    watch_all(&watching, &stage, 2);
+    for (int i = 0; i < 200; i++) {
+        if (i % 25 == 24) {
+            sim_stage_crash(&stage, (enum sim_loss)(i / 25 % SIM_LOSS_COUNT));
+            sim_stage_start(&stage);
+        }
+        if (i % 3 == 2)
+            delete_key(&stage, "k");
+        else
+            sim_stage_put(&stage, "k", "v");
+    }
+    sim_run_for(stage.sim, 10 * SIM_S_NS);
+    assert_seen(&watching, 2, state_of(&stage).revision);
+    stop_watching(&watching);
+    sim_stage_release(&stage);
+}
+
+/* ---- snapshots that clients take ---- */
+
+struct image {
+    struct buf bytes;
+    bool is_over;
+};
+
+static void take_image(struct etcd_stream *stream, struct image *image) {
+    struct etcd_raw_response *part;
+    struct etcd_error error = {0};
+    int code;
+    while (!image->is_over && client_stream_take(stream, &part, &code, &error)) {
+        CHECKF(code == ETCD_OK, "%s", error.text);
+        image->is_over = part == NULL;
+        if (part == NULL) break;
+        struct arena arena;
+        arena_init(&arena, 0);
+        const Etcdserverpb__SnapshotResponse *response = pb_unpack(
+            &etcdserverpb__snapshot_response__descriptor, slice_make(part->message.data, part->message.len), &arena);
+        CHECK(response != NULL);
+        buf_append_slice(&image->bytes, pb_slice(response->blob));
+        arena_release(&arena);
+        client_response_free(part);
+    }
+}
+
+/* Whatever goes on meanwhile: writes, compactions, a defragmentation, another snapshot. */
+static void test_20650_a_snapshot_is_one_moment(void **state) {
+    static char value[3000];
+    struct sim_stage stage;
+    start(&stage, NULL);
+    memset(value, 'y', sizeof value);
+    for (int i = 0; i < 1000; i++) {
+        char key[16];
+        snprintf(key, sizeof key, "k%d", i);
+        struct etcd_put_request put = {.key = etcd_text(key), .value = etcd_bytes_of(value, sizeof value)};
+        sim_stage_call(&stage, ETCD_METHOD_PUT, &put);
+    }
+    struct etcd_stream *streams[2];
+    struct image images[2] = {{BUF_INIT, false}, {BUF_INIT, false}};
+    for (int i = 0; i < 2; i++) {
+        streams[i] = client_stream_open(sim_client_core(stage.client), "/etcdserverpb.Maintenance/Snapshot", 0);
+        client_stream_send(streams[i], etcd_bytes_of("", 0));
+        client_stream_close_send(streams[i]);
+    }
+    for (int round = 0; round < 400 && !(images[0].is_over && images[1].is_over); round++) {
+        sim_stage_put(&stage, "meanwhile", "v");
+        if (round == 20) compact(&stage, 500);
+        if (round == 5 || round == 40) sim_stage_call(&stage, ETCD_METHOD_DEFRAGMENT, NULL);
+        for (int i = 0; i < 2; i++) take_image(streams[i], &images[i]);
+        sim_run_for(stage.sim, 10 * SIM_MS_NS);
+    }
+    for (int i = 0; i < 2; i++) {
+        assert_true(images[i].is_over);
+        /* the file, and behind it its SHA-256 */
+        assert_int_equal(images[i].bytes.len % 4096, 32);
+        struct sim_disk *disk = sim_disk_new();
+        sim_disk_put_file(disk, SIM_DATA_DIR "/member/snap/db",
+                          slice_make(images[i].bytes.data, images[i].bytes.len - 32));
+        assert_int_equal(sim_check_database(disk), 0);
+        sim_disk_free(disk);
+        client_stream_close(streams[i]);
+        buf_release(&images[i].bytes);
+    }
+    sim_stage_release(&stage);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_15220_progress_is_not_ahead_of_events),
+        cmocka_unit_test(test_20221_a_watch_of_the_future_sees_nothing_older),
+        cmocka_unit_test(test_19179_a_watch_from_the_compacted_revision_sees_its_deletion),
+        cmocka_unit_test(test_18089_a_compaction_does_not_leave_a_gap),
+        cmocka_unit_test(test_14563_watches_lose_and_repeat_nothing_over_crashes),
+        cmocka_unit_test(test_20650_a_snapshot_is_one_moment),
         cmocka_unit_test(test_13508_a_lease_keeps_its_checkpoint),
         cmocka_unit_test(test_a_lease_that_ran_out_takes_its_keys_for_good),
         cmocka_unit_test(test_17780_the_revision_does_not_go_back),
