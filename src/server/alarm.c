@@ -232,8 +232,20 @@ static bool is_log_full(const struct server *self) {
 }
 
 /* A full disk needs no alarm that somebody must disarm: writes go on when there is room. */
+/* Users and roles are in the database too; etcd adds them beyond the quota. At apply they cost nothing: there members
+ * must agree, Go's among them. */
+static uint64_t auth_cost(enum server_op op, const void *message) {
+    switch (op) {
+    case SERVER_OP_AUTH_USER_ADD:
+    case SERVER_OP_AUTH_USER_GRANT_ROLE:
+    case SERVER_OP_AUTH_ROLE_ADD:
+    case SERVER_OP_AUTH_ROLE_GRANT_PERMISSION: return pb_packed_size(message);
+    default: return 0;
+    }
+}
+
 enum err server__quota_check(struct server *self, enum server_op op, const void *message) {
-    uint64_t cost = cost_of(op, message);
+    uint64_t cost = cost_of(op, message) + auth_cost(op, message);
     if ((cost > 0 && server__disk_is_full(self)) || is_log_full(self)) return ERR_NO_SPACE;
     if (self->quota_bytes == 0) return OK;
     if (cost == 0 || backend_size_bytes(self->backend) + cost < (uint64_t)self->quota_bytes) return OK;

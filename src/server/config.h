@@ -18,8 +18,6 @@
 #define SERVER_MAX_QUOTA_BYTES (8ll << 30) /* beyond it: a warning */
 /* Requests committed and not yet applied; beyond it proposals are refused (ERR_TOO_MANY_REQUESTS). */
 #define SERVER_MAX_GAP 5000
-/* Proposals waiting for their answer; beyond it they are refused the same way. */
-#define SERVER_MAX_PENDING 1000000
 /* The same for bytes of entries that were proposed and not yet applied, whether or not somebody still waits. */
 #define SERVER_MAX_UNAPPLIED_BYTES ((uint64_t)256 << 20)
 /* Bytes of entries in memory: a snapshot is taken after so many, however few entries they are, and then no more than

@@ -122,7 +122,6 @@ void server__propose_message(struct server *self, enum server_op op, const void 
 enum err server_propose(struct server *self, struct server_request *request) {
     if (self->state != SERVER_RUNNING) return ERR_STOPPED;
     if (self->committed_index > self->applied_index + SERVER_MAX_GAP) return ERR_TOO_MANY_REQUESTS;
-    if (self->pending.count >= SERVER_MAX_PENDING) return ERR_TOO_MANY_REQUESTS;
     if (self->unapplied_bytes > SERVER_MAX_UNAPPLIED_BYTES) return ERR_TOO_MANY_REQUESTS;
     request->id = server_next_id(self);
     size_t size_bytes = request->encoded.len + 16 + request->username.len;

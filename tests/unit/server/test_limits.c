@@ -1,5 +1,6 @@
 /* What a member keeps of requests: how much may be on its way, and how much of the log stays in memory. */
 #include "fixture.h"
+#include "server/internal.h"
 
 #define VALUE_BYTES (1400 * 1000)
 #define ASKED_MAX 400
@@ -51,8 +52,45 @@ static void proposals_beyond_the_limit_are_refused_and_the_log_is_cut(void **sta
     mem_free(flood);
 }
 
+static void a_member_that_applies_too_slowly_takes_no_more(void **state) {
+    struct fixture *f = *state;
+    Etcdserverpb__PutRequest put = ETCDSERVERPB__PUT_REQUEST__INIT;
+    put.key = pb_bytes(SLICE_LITERAL("k"));
+    uint64_t committed = f->server->committed_index;
+    f->server->committed_index = f->server->applied_index + SERVER_MAX_GAP + 1;
+    assert_int_equal(ask(f, SERVER_OP_PUT, &put, NULL), ERR_TOO_MANY_REQUESTS);
+    f->server->committed_index = f->server->applied_index + SERVER_MAX_GAP;
+    struct buf encoded = BUF_INIT;
+    pb_pack(&put, &encoded);
+    struct asked asked = {
+        .request = {.op = SERVER_OP_PUT, .encoded = buf_slice(&encoded), .message = &put, .callback = answered}};
+    assert_int_equal(server_propose(f->server, &asked.request), OK);
+    f->server->committed_index = committed;
+    assert_true(os_world_run(f->world, is_done, &asked, LIMIT_NS));
+    buf_release(&encoded);
+}
+
+static void users_and_roles_are_within_the_quota(void **state) {
+    struct fixture *f = *state;
+    f->server->quota_bytes = (int64_t)backend_size_bytes(server_backend(f->server)) + 2000;
+    Etcdserverpb__AuthRoleAddRequest role = ETCDSERVERPB__AUTH_ROLE_ADD_REQUEST__INIT;
+    char name[3000];
+    char short_name[] = "short";
+    role.name = short_name;
+    assert_int_equal(ask(f, SERVER_OP_AUTH_ROLE_ADD, &role, NULL), OK);
+    memset(name, 'r', sizeof name);
+    name[sizeof name - 1] = 0;
+    role.name = name;
+    assert_int_equal(ask(f, SERVER_OP_AUTH_ROLE_ADD, &role, NULL), ERR_NO_SPACE);
+    Etcdserverpb__AuthRoleDeleteRequest gone = ETCDSERVERPB__AUTH_ROLE_DELETE_REQUEST__INIT;
+    gone.role = short_name;
+    assert_int_equal(ask(f, SERVER_OP_AUTH_ROLE_DELETE, &gone, NULL), OK);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(a_member_that_applies_too_slowly_takes_no_more, setup, teardown),
+        cmocka_unit_test_setup_teardown(users_and_roles_are_within_the_quota, setup, teardown),
         cmocka_unit_test_setup_teardown(proposals_beyond_the_limit_are_refused_and_the_log_is_cut, setup, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
