@@ -200,6 +200,9 @@ static void on_end(void *context, const struct client_end *end) {
     rewind_watches(self);
 }
 
+/* No server gets to the last one, but one may say so. */
+static int64_t revision_behind(int64_t revision) { return revision < INT64_MAX ? revision + 1 : revision; }
+
 static void on_created(struct etcd_watch_stream *self, struct client_answer *answer,
                        const struct etcd_watch_response *created) {
     if (list_is_empty(&self->creating)) {
@@ -216,7 +219,7 @@ static void on_created(struct etcd_watch_stream *self, struct client_answer *ans
     watch->state = WATCH_LIVE;
     watch->server_id = created->watch;
     map_u64_put(&self->by_server_id, (uint64_t)watch->server_id, watch);
-    if (watch->next_revision == 0) watch->next_revision = created->header.revision + 1;
+    if (watch->next_revision == 0) watch->next_revision = revision_behind(created->header.revision);
     if (watch->cancel_wanted) send_cancel(self, watch);
     if (!watch->request.created_notify || watch->told_created || watch->cancel_wanted) {
         client_answer_free(answer);
@@ -234,7 +237,7 @@ static void on_events(struct etcd_watch_stream *self, struct watch *watch, struc
                       const struct etcd_watch_response *news) {
     int64_t reached =
         news->event_count > 0 ? news->events[news->event_count - 1].kv.mod_revision : news->header.revision;
-    if (reached >= watch->next_revision) watch->next_revision = reached + 1;
+    if (reached >= watch->next_revision) watch->next_revision = revision_behind(reached);
     struct etcd_watch_response *response = client_response_alloc(client_answer_arena(answer), sizeof(*response));
     *response = *news;
     response->watch = watch->id;
@@ -350,8 +353,9 @@ void client_watch_cancel(struct etcd_watch_stream *self, int64_t id) {
     if (watch == NULL || watch->cancel_wanted) return;
     watch->cancel_wanted = true;
     buf_clear(&watch->fragments);
-    if (watch->state == WATCH_LIVE) send_cancel(self, watch);
-    /* A watch that waits for its stream ends when that is opened and the creation answered. */
+    if (watch->state == WATCH_LIVE && self->rpc != NULL) send_cancel(self, watch);
+    /* A watch that waits for its stream ends when that is opened and the creation answered; after the stream's end
+     * there is nobody to tell. */
 }
 
 void client_watch_request_progress(struct etcd_watch_stream *self) {

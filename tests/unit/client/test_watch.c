@@ -307,6 +307,31 @@ static void test_other_errors_end_the_stream(void **state) {
     }
 }
 
+static void test_a_live_watch_may_be_canceled_after_the_end(void **state) {
+    begin(1);
+    add("a", 0);
+    harness_run(&h);
+    struct note *note = harness_note(&h, 0);
+    answer(note, (struct answer){.created = true, .revision = 10});
+    note_fail(note, ERR_PERMISSION_DENIED);
+    harness_run(&h);
+    client_watch_cancel(stream, 0);
+    harness_run(&h);
+    struct etcd_watch_response *response;
+    int code = ETCD_OK;
+    assert_true(client_watch_take(stream, &response, &code, NULL));
+    assert_int_equal(code, ETCD_PERMISSION_DENIED);
+}
+
+static void test_a_server_may_claim_the_last_revision(void **state) {
+    begin(1);
+    add("a", 0);
+    harness_run(&h);
+    answer(harness_note(&h, 0), (struct answer){.created = true, .revision = INT64_MAX});
+    answer(harness_note(&h, 0), (struct answer){.revision = INT64_MAX, .key = "a", .mod_revision = INT64_MAX});
+    assert_event(0, "a", INT64_MAX);
+}
+
 static void test_a_stream_can_require_a_leader(void **state) {
     harness_init(&h, 1);
     stream = client_watch_open(h.client, &(struct etcd_watch_stream_options){.require_leader = true});
@@ -419,6 +444,8 @@ int main(void) {
         TEST(test_why_the_server_cancels),
         TEST(test_the_stream_survives_unavailable_servers),
         TEST(test_other_errors_end_the_stream),
+        TEST(test_a_live_watch_may_be_canceled_after_the_end),
+        TEST(test_a_server_may_claim_the_last_revision),
         TEST(test_a_stream_can_require_a_leader),
         TEST(test_a_reader_that_does_not_take_stops_the_server),
         TEST(test_a_callback_gets_answers_and_the_end),
