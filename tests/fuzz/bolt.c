@@ -13,7 +13,7 @@
 #define PATH "/db"
 #define COPY_PATH "/copy"
 #define UNIT_BYTES 1024
-#define MAX_WALKED 5000
+#define MAX_WALKED 600
 #define MAX_NESTED 40
 
 static struct slice make_file(struct fuzz_input *input, bool fix_checksums) {

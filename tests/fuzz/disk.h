@@ -7,16 +7,7 @@
 #include "sim/disk.h"
 #include "sim/world.h"
 
-#if defined(__SANITIZE_ADDRESS__)
-#define FUZZ_HAS_ASAN 1
-#elif defined(__has_feature)
-#if __has_feature(address_sanitizer)
-#define FUZZ_HAS_ASAN 1
-#endif
-#endif
-#ifdef FUZZ_HAS_ASAN
-#include <sanitizer/asan_interface.h>
-#else
+#ifndef FUZZ_HAS_ASAN
 #define ASAN_POISON_MEMORY_REGION(at, size) ((void)(at), (void)(size))
 #define ASAN_UNPOISON_MEMORY_REGION(at, size) ((void)(at), (void)(size))
 #endif

@@ -14,6 +14,18 @@
 
 #include <stdlib.h>
 
+#if defined(__SANITIZE_ADDRESS__)
+#define FUZZ_HAS_ASAN 1
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer)
+#define FUZZ_HAS_ASAN 1
+#endif
+#endif
+#ifdef FUZZ_HAS_ASAN
+#include <sanitizer/allocator_interface.h>
+#include <sanitizer/asan_interface.h>
+#endif
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 /* ---- the bytes of an input, from the front ---- */
@@ -111,5 +123,14 @@ static inline void fuzz_begin(struct fuzz_limit *self, size_t input_bytes, size_
     mem_set_fail_hook(fuzz__count, self);
 }
 static inline void fuzz_end(void) { mem_set_fail_hook(NULL, NULL); }
+
+/* What is allocated now, by everybody; 0 where AddressSanitizer does not count. */
+static inline size_t fuzz_live_bytes(void) {
+#ifdef FUZZ_HAS_ASAN
+    return __sanitizer_get_current_allocated_bytes();
+#else
+    return 0;
+#endif
+}
 
 #endif
