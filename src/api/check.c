@@ -57,7 +57,7 @@ static enum err check_shape(const Etcdserverpb__TxnRequest *txn, uint64_t max_op
 /* ---- txn: no key may be changed twice ---- */
 
 struct interval {
-    struct slice begin, end; /* end empty: the key alone; "\0": everything from begin on */
+    struct slice begin, end; /* end empty: the key alone */
 };
 
 /* What one branch, with the txns nested in it, puts and deletes. */
@@ -67,17 +67,18 @@ struct touched {
 };
 
 static char put_mark;
+typedef Etcdserverpb__RequestOp request_op;
 
 static void touched_release(struct touched *self) {
     map_bytes_release(&self->puts);
     VEC_RELEASE(&self->deletes);
 }
 
+/* etcd compares the end as it is written: "\0", which to a delete means everything from its key on, is before every key
+ * here, so that a put beside such a delete is let pass. */
 static bool covers(const struct interval *interval, struct slice key) {
     if (interval->end.len == 0) return slice_equal(interval->begin, key);
-    if (slice_compare(key, interval->begin) < 0) return false;
-    bool is_open = interval->end.len == 1 && interval->end.data[0] == 0;
-    return is_open || slice_compare(key, interval->end) < 0;
+    return slice_compare(key, interval->begin) >= 0 && slice_compare(key, interval->end) < 0;
 }
 
 static bool is_deleted(const struct touched *self, struct slice key) {
@@ -86,7 +87,7 @@ static bool is_deleted(const struct touched *self, struct slice key) {
     return false;
 }
 
-static enum err collect(Etcdserverpb__RequestOp *const *ops, size_t count, struct touched *ret_touched);
+static enum err collect(request_op *const *ops, size_t count, struct touched *ret_touched);
 
 static void map_key_at(const struct map_bytes *map, size_t index, struct slice *ret_key) {
     *ret_key = map->entries[index].value != NULL ? map->entries[index].key : SLICE_NONE;
@@ -105,22 +106,20 @@ static enum err merge_puts(struct touched *self, const struct touched *branch, c
     return OK;
 }
 
-static enum err collect_nested(const Etcdserverpb__TxnRequest *txn, struct touched *into,
-                               struct touched *deletes_later) {
+static enum err collect_nested(const Etcdserverpb__TxnRequest *txn, struct touched *into) {
     struct touched success = {0}, failure = {0};
     enum err error = collect(txn->success, txn->n_success, &success);
     if (error == OK) error = collect(txn->failure, txn->n_failure, &failure);
     if (error == OK) error = merge_puts(into, &success, NULL);
     if (error == OK) error = merge_puts(into, &failure, &success);
-    for (size_t i = 0; i < success.deletes.count; i++) VEC_PUSH(&deletes_later->deletes, success.deletes.items[i]);
-    for (size_t i = 0; i < failure.deletes.count; i++) VEC_PUSH(&deletes_later->deletes, failure.deletes.items[i]);
+    for (size_t i = 0; i < success.deletes.count; i++) VEC_PUSH(&into->deletes, success.deletes.items[i]);
+    for (size_t i = 0; i < failure.deletes.count; i++) VEC_PUSH(&into->deletes, failure.deletes.items[i]);
     touched_release(&success);
     touched_release(&failure);
     return error;
 }
 
-static enum err collect(Etcdserverpb__RequestOp *const *ops, size_t count, struct touched *self) {
-    struct touched nested = {0};
+static enum err collect(request_op *const *ops, size_t count, struct touched *self) {
     for (size_t i = 0; i < count; i++) {
         if (ops[i]->request_case != ETCDSERVERPB__REQUEST_OP__REQUEST_REQUEST_DELETE_RANGE) continue;
         const Etcdserverpb__DeleteRangeRequest *request = ops[i]->request_delete_range;
@@ -130,9 +129,7 @@ static enum err collect(Etcdserverpb__RequestOp *const *ops, size_t count, struc
     enum err error = OK;
     for (size_t i = 0; i < count && error == OK; i++)
         if (ops[i]->request_case == ETCDSERVERPB__REQUEST_OP__REQUEST_REQUEST_TXN)
-            error = collect_nested(ops[i]->request_txn, self, &nested);
-    for (size_t i = 0; i < nested.deletes.count; i++) VEC_PUSH(&self->deletes, nested.deletes.items[i]);
-    touched_release(&nested);
+            error = collect_nested(ops[i]->request_txn, self);
     for (size_t i = 0; i < count && error == OK; i++) {
         if (ops[i]->request_case != ETCDSERVERPB__REQUEST_OP__REQUEST_REQUEST_PUT) continue;
         struct slice key = pb_slice(ops[i]->request_put->key);
@@ -142,11 +139,51 @@ static enum err collect(Etcdserverpb__RequestOp *const *ops, size_t count, struc
     return error;
 }
 
-static enum err check_branch(Etcdserverpb__RequestOp *const *ops, size_t count) {
+/* ---- txn: a put that needs its key, which a delete may have taken away before: a 3.5 member dies of it ---- */
+
+/* The smallest key that a delete to "\0" begins at, in any branch; other deletes of a key that is put are found above.
+ */
+static void find_open_deletes(request_op *const *ops, size_t count, struct slice *first) {
+    for (size_t i = 0; i < count; i++) {
+        if (ops[i]->request_case == ETCDSERVERPB__REQUEST_OP__REQUEST_REQUEST_DELETE_RANGE) {
+            struct slice key = pb_slice(ops[i]->request_delete_range->key);
+            bool is_open = slice_equal(pb_slice(ops[i]->request_delete_range->range_end), SLICE_LITERAL("\0"));
+            if (is_open && (first->data == NULL || slice_compare(key, *first) < 0)) *first = key;
+        } else if (ops[i]->request_case == ETCDSERVERPB__REQUEST_OP__REQUEST_REQUEST_TXN) {
+            find_open_deletes(ops[i]->request_txn->success, ops[i]->request_txn->n_success, first);
+            find_open_deletes(ops[i]->request_txn->failure, ops[i]->request_txn->n_failure, first);
+        }
+    }
+}
+
+static bool needs_key_from(request_op *const *ops, size_t count, struct slice first) {
+    for (size_t i = 0; i < count; i++) {
+        if (ops[i]->request_case == ETCDSERVERPB__REQUEST_OP__REQUEST_REQUEST_PUT) {
+            const Etcdserverpb__PutRequest *put = ops[i]->request_put;
+            bool needs_key = put->ignore_value || put->ignore_lease;
+            if (needs_key && slice_compare(pb_slice(put->key), first) >= 0) return true;
+        } else if (ops[i]->request_case == ETCDSERVERPB__REQUEST_OP__REQUEST_REQUEST_TXN) {
+            const Etcdserverpb__TxnRequest *txn = ops[i]->request_txn;
+            if (needs_key_from(txn->success, txn->n_success, first) ||
+                needs_key_from(txn->failure, txn->n_failure, first))
+                return true;
+        }
+    }
+    return false;
+}
+
+static bool may_need_a_deleted_key(request_op *const *ops, size_t count) {
+    struct slice first = SLICE_NONE;
+    find_open_deletes(ops, count, &first);
+    return first.data != NULL && needs_key_from(ops, count, first);
+}
+
+static enum err check_branch(request_op *const *ops, size_t count) {
     if (count < 2 && (count == 0 || ops[0]->request_case != ETCDSERVERPB__REQUEST_OP__REQUEST_REQUEST_TXN)) return OK;
     struct touched touched = {0};
     enum err error = collect(ops, count, &touched);
     touched_release(&touched);
+    if (error == OK && may_need_a_deleted_key(ops, count)) error = ERR_DUPLICATE_KEY;
     return error;
 }
 

@@ -74,7 +74,8 @@ struct run {
     struct buf *out;
     struct room room;
     struct txn__path path;
-    size_t at; /* in path */
+    size_t at;                                             /* in path */
+    VEC(const Etcdserverpb__DeleteRangeRequest *) deletes; /* met on the path so far, while puts are checked */
 };
 
 static enum err old_of(struct store_txn *txn, struct slice key, struct buf *copy, bool *ret_found) {
@@ -133,7 +134,10 @@ static enum err do_delete_range(struct store_txn *txn, const Etcdserverpb__Delet
 
 void store_range_options_from(const Etcdserverpb__RangeRequest *request, struct store_range_options *ret_options) {
     int order = (int)request->sort_order, target = (int)request->sort_target;
-    if (order < STORE_SORT_NONE || order > STORE_SORT_DESCEND) order = STORE_SORT_NONE;
+    if (order < STORE_SORT_NONE || order > STORE_SORT_DESCEND) { /* etcd then leaves the keys as they come */
+        order = STORE_SORT_ASCEND;
+        target = STORE_BY_KEY;
+    }
     if (target < STORE_BY_KEY || target > STORE_BY_VALUE) target = STORE_BY_KEY;
     *ret_options = (struct store_range_options){
         .key = pb_slice(request->key),
@@ -270,9 +274,24 @@ static enum err find_path(struct run *run, const Etcdserverpb__TxnRequest *reque
 
 enum check { CHECK_PUTS, CHECK_RANGES };
 
+static bool is_deleted_before(const struct run *run, struct slice key) {
+    for (size_t i = 0; i < run->deletes.count; i++) {
+        const Etcdserverpb__DeleteRangeRequest *request = run->deletes.items[i];
+        struct slice begin = pb_slice(request->key), end = pb_slice(request->range_end);
+        bool is_open = slice_equal(end, SLICE_LITERAL("\0"));
+        if (end.len == 0 ? slice_equal(key, begin)
+                         : slice_compare(key, begin) >= 0 && (is_open || slice_compare(key, end) < 0))
+            return true;
+    }
+    return false;
+}
+
+/* A key that the transaction itself takes away first would be missed only when half of it is done. */
 static enum err check_put(struct run *run, const Etcdserverpb__PutRequest *put) {
     struct index_item item;
-    if ((put->ignore_value || put->ignore_lease) && !index_get(run->store->index, pb_slice(put->key), INT64_MAX, &item))
+    bool needs_key = put->ignore_value || put->ignore_lease;
+    if (needs_key && (!index_get(run->store->index, pb_slice(put->key), INT64_MAX, &item) ||
+                      is_deleted_before(run, pb_slice(put->key))))
         return ERR_KEY_NOT_FOUND;
     return lease_is_missing(run->store, put->lease) ? ERR_LEASE_NOT_FOUND : OK;
 }
@@ -291,6 +310,9 @@ static enum err check_path(struct run *run, const Etcdserverpb__TxnRequest *requ
         switch (ops[i]->request_case) {
         case ETCDSERVERPB__REQUEST_OP__REQUEST_REQUEST_PUT:
             if (what == CHECK_PUTS) TRY(check_put(run, ops[i]->request_put));
+            break;
+        case ETCDSERVERPB__REQUEST_OP__REQUEST_REQUEST_DELETE_RANGE:
+            if (what == CHECK_PUTS) VEC_PUSH(&run->deletes, ops[i]->request_delete_range);
             break;
         case ETCDSERVERPB__REQUEST_OP__REQUEST_REQUEST_RANGE:
             if (what == CHECK_RANGES) TRY(check_range(run, ops[i]->request_range));
@@ -365,5 +387,6 @@ enum err txn_apply(struct store *store, const Etcdserverpb__TxnRequest *request,
     run.at = 0;
     if (error == OK) error = run_txn(&run, request, skip_ranges);
     VEC_RELEASE(&run.path);
+    VEC_RELEASE(&run.deletes);
     return end_txn(run.txn, error, &run.room, out, begin, ret_revision);
 }
