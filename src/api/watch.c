@@ -292,10 +292,6 @@ static void create(struct watch_stream *self, const Etcdserverpb__WatchCreateReq
         refuse(self, err_text(ERR_COMPACTED));
         return;
     }
-    if (request->watch_id != 0 && find(self, request->watch_id) != NULL) {
-        refuse(self, err_text(ERR_WATCHER_DUPLICATE_ID));
-        return;
-    }
     struct watch *watch = NEW(struct watch);
     *watch = (struct watch){
         .stream = self, .wants_progress = request->progress_notify, .wants_fragments = request->fragment};
@@ -309,6 +305,11 @@ static void create(struct watch_stream *self, const Etcdserverpb__WatchCreateReq
     };
     read_filters(request, &options);
     enum err error = watch_hub_add(store_watch_hub(store_of(self)), &options, &watch->watcher);
+    bool is_taken = request->watch_id != 0 && find(self, request->watch_id) != NULL;
+    if (error == OK && is_taken) { /* a bad range is told first, as in etcd */
+        watcher_free(watch->watcher);
+        error = ERR_WATCHER_DUPLICATE_ID;
+    }
     if (error != OK) {
         mem_free(watch);
         refuse(self, err_text(error));
