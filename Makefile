@@ -1,7 +1,7 @@
 # Thin: the build is CMake's (CMakePresets.json), the test driver is tests/run.py.
 # Each target installs the Debian packages it needs (packages.txt), as root or through sudo, when any is missing.
 
-.PHONY: run test build bench analyze format clean
+.PHONY: run test build bench model analyze format clean
 
 run: build
 	@mkdir -p build/run
@@ -34,6 +34,14 @@ fuzz:
 fuzz-coverage:
 	@scripts/packages.sh test
 	@/usr/bin/python3 tests/fuzz/run.py coverage --targets "$(TARGETS)" $(if $(MISSING),--missing)
+
+# Random histories against the model of etcd's semantics: ours over a socket, ours in the simulated world, the real
+# 3.5.1. OPS= steps each, SEED= the first history's, AGAINST=ours,sim,real.
+model: build
+	@scripts/packages.sh test
+	@ninja -C build/release model_run
+	@scripts/real-etcd.sh
+	@/usr/bin/python3 tests/model/run.py --ops $(or $(OPS),100000) --seed $(or $(SEED),1) $(if $(AGAINST),--against $(AGAINST))
 
 # clang's path-sensitive analyzer over everything; takes some minutes.
 analyze:

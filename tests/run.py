@@ -117,7 +117,7 @@ def level_golden(count):
 
 
 def level_e2e(count):
-    if not programs(count, "e2e", "bench_load"):
+    if not programs(count, "e2e", "bench_load", "model_run"):
         return
     if run(["scripts/real-etcd.sh"])[0]:
         count.add(0, ["e2e: the real programs could not be fetched"])

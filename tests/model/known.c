@@ -5,6 +5,7 @@ const char *known_name(enum known known) {
     static const char *const names[KNOWN_COUNT] = {
         [KNOWN_NONE] = "none",
         [KNOWN_HASH_AT_COMPACTED] = "hashkv-at-compacted-revision",
+        [KNOWN_LOST_DELETION] = "watch-loses-deletion-at-compacted-revision",
     };
     return names[known];
 }

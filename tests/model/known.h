@@ -11,6 +11,7 @@
 enum known {
     KNOWN_NONE,
     KNOWN_HASH_AT_COMPACTED, /* HashKV at the compacted revision is refused */
+    KNOWN_LOST_DELETION,     /* a watcher from the compacted revision on is not told of a deletion there */
     KNOWN_COUNT
 };
 const char *known_name(enum known known);

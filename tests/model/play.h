@@ -16,6 +16,8 @@ struct play_options {
     struct history_options history;
     size_t length;        /* steps */
     bool is_real;         /* what is known of the real 3.5.1 is no difference */
+    bool alters_answer;   /* canaries, which must be noticed: one answer's revision is off by one, */
+    bool drops_response;  /* one watch response with events is lost */
     const bool *left_out; /* of each step; NULL: none is left out */
     bool is_told;         /* every step on standard error */
 };

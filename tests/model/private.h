@@ -75,7 +75,8 @@ struct model {
     struct model_identity identity;
     struct model_compact_hash compact_hashes[MODEL_COMPACT_HASHES];
     size_t compact_hash_count;
-    bool may_sweep; /* a compaction may not have finished in the background */
+    bool may_sweep;           /* a compaction may not have finished in the background */
+    uint64_t *lost_deletions; /* NULL: there must be none */
     struct model_stream streams[MODEL_STREAMS_MAX];
 };
 

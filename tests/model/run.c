@@ -1,11 +1,12 @@
 /* run.c - plays random histories against a member and the model.
  *
  *     model_run --target HOST:PORT|sim [--ops 100000] [--seed 1] [--length 2000] [--real] [--large 20]
- *               [--steps 3,17,18] [--tell] [--no-cut]
+ *               [--steps 3,17,18] [--tell] [--no-cut] [--canary answer|watch]
  *
  * Histories of --length steps with seeds --seed, --seed + 1, ... until --ops steps are played. --real: the member is
  * upstream's 3.5: nothing that kills it is asked. --large: requests of megabytes in a million. A difference is cut down
- * to the steps that are needed to see it, and told with the options that play just those again (--steps).
+ * to the steps that are needed to see it, and told with the options that play just those again (--steps). --canary: an
+ * answer is altered, or a watch response lost, on the way from the member: that must be told as a difference.
  *
  * Exit status: 0 no difference, 1 a difference, 2 wrong options or no member.
  */
@@ -24,12 +25,12 @@ struct options {
     size_t length;
     unsigned large;
     bool is_real, is_told, is_uncut;
-    const char *steps;
+    const char *steps, *canary;
 };
 
 static void usage(void) {
     fprintf(stderr, "usage: model_run --target HOST:PORT|sim [--ops N] [--seed N] [--length N] [--real] [--large N]\n"
-                    "                 [--steps N,N,...] [--tell] [--no-cut]\n");
+                    "                 [--steps N,N,...] [--tell] [--no-cut] [--canary answer|watch]\n");
     exit(2);
 }
 
@@ -63,7 +64,8 @@ static struct options read_options(int argc, char **argv) {
             take_number("--ops", argc, argv, &i, &options.ops) ||
             take_number("--seed", argc, argv, &i, &options.seed) || take_number("--length", argc, argv, &i, &length) ||
             take_number("--large", argc, argv, &i, &large) || take_text("--target", argc, argv, &i, &options.target) ||
-            take_text("--steps", argc, argv, &i, &options.steps) || take_flag("--real", argv, i, &options.is_real) ||
+            take_text("--steps", argc, argv, &i, &options.steps) ||
+            take_text("--canary", argc, argv, &i, &options.canary) || take_flag("--real", argv, i, &options.is_real) ||
             take_flag("--tell", argv, i, &options.is_told) || take_flag("--no-cut", argv, i, &options.is_uncut);
         if (!known) usage();
     }
@@ -155,12 +157,13 @@ static void tell_counts(const struct play_counts *counts) {
 int main(int argc, char **argv) {
     struct options options = read_options(argc, argv);
     bool is_sim = strcmp(options.target, "sim") == 0;
-    if (is_sim) usage();
-    struct target *target = target_socket_open(options.target);
+    struct target *target = is_sim ? target_sim_open() : target_socket_open(options.target);
     struct play_counts counts = {0};
     struct player *player = player_new(target, &counts);
     struct play_options play = {.length = options.length, .is_told = options.is_told};
     play.is_real = options.is_real;
+    play.alters_answer = options.canary != NULL && strcmp(options.canary, "answer") == 0;
+    play.drops_response = options.canary != NULL && strcmp(options.canary, "watch") == 0;
     play.history = (struct history_options){.seed = options.seed,
                                             .has_time = target->ops->pass != NULL,
                                             .is_fragile = options.is_real,

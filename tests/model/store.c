@@ -173,7 +173,9 @@ void model__range(struct model *self, const Etcdserverpb__RangeRequest *request,
     if (request->count_only) return;
     if (request->sort_order == ETCDSERVERPB__RANGE_REQUEST__SORT_ORDER__DESCEND)
         sort(kvs, count, request->sort_target, -1);
-    else if (has_order || request->sort_target != ETCDSERVERPB__RANGE_REQUEST__SORT_TARGET__KEY)
+    else if (request->sort_order == ETCDSERVERPB__RANGE_REQUEST__SORT_ORDER__ASCEND)
+        sort(kvs, count, request->sort_target, 1);
+    else if (!has_order && request->sort_target != ETCDSERVERPB__RANGE_REQUEST__SORT_TARGET__KEY)
         sort(kvs, count, request->sort_target, 1);
     response->more = count > limit;
     response->kvs = kvs;

@@ -35,13 +35,14 @@ struct target_ops {
 /* What both drivers embed first. */
 struct target {
     const struct target_ops *ops;
-    struct env *env;
+    struct env *env; /* whose time it is */
     struct http_client_owner owner;
     struct grpc_client *client; /* NULL: not connected */
 };
 
 struct target *target_socket_open(const char *address);
-struct target *target_sim_open(uint64_t seed);
+/* There is no member before the first renew. */
+struct target *target_sim_open(void);
 void target_free(struct target *self);
 
 struct target_reply {

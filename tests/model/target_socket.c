@@ -5,11 +5,14 @@
 #include "net/link.h"
 #include "os/os.h"
 
+#define TURN_NS INT64_C(50000000)
+
 struct target_socket {
     struct target target;
     struct os_world *world;
     struct net_loop *loop;
-    struct net_link *link; /* NULL: lost */
+    struct net_link *link;  /* NULL: lost */
+    struct env_timer alarm; /* ends a turn in which nothing happens */
 };
 
 static struct target_socket *of(struct target *self) { return CONTAINER_OF(self, struct target_socket, target); }
@@ -36,16 +39,23 @@ static void closed(void *machine, enum err reason) {
 static const struct net_machine machine_table = {
     .receive = received, .produce = produce, .is_finished = is_finished, .closed = closed};
 
+static void awake(struct env_timer *timer) {}
+
 static int64_t world_turn(void *context) { return os_world_turn(context); }
 
 static bool turn(struct target *target, bool is_waiting) {
     struct target_socket *self = of(target);
+    if (is_waiting && !env_timer_is_running(&self->alarm)) {
+        env_timer_start(target->env, &self->alarm, TURN_NS);
+        net_loop_wake(self->loop); /* it asks for timers in a turn only */
+    }
     net_loop_turn(self->loop, is_waiting);
     return self->link != NULL;
 }
 
 static void free_socket(struct target *target) {
     struct target_socket *self = of(target);
+    env_timer_stop(target->env, &self->alarm);
     if (self->link != NULL) net_link_close(self->link);
     while (self->link != NULL) net_loop_turn(self->loop, true);
     net_loop_free(self->loop);
@@ -57,6 +67,7 @@ static const struct target_ops ops = {.turn = turn, .free = free_socket};
 
 struct target *target_socket_open(const char *address) {
     struct target_socket *self = NEW(struct target_socket);
+    self->alarm.callback = awake;
     self->target.ops = &ops;
     self->target.owner.want_flush = want_flush;
     self->world = os_world_new(NULL);

@@ -69,9 +69,10 @@ static bool has_delete(const struct touched *self, struct slice key) {
 
 static enum err add_put(struct touched *self, const Etcdserverpb__PutRequest *put, const struct touched *other_branch) {
     bool is_elsewhere = other_branch != NULL && has_put(other_branch, pb_slice(put->key));
-    if (has_put(self, pb_slice(put->key)) && !is_elsewhere) return ERR_DUPLICATE_KEY;
+    bool is_here = has_put(self, pb_slice(put->key));
+    if (is_here && !is_elsewhere) return ERR_DUPLICATE_KEY;
     if (has_delete(self, pb_slice(put->key))) return ERR_DUPLICATE_KEY;
-    VEC_PUSH(&self->puts, put);
+    if (!is_here) VEC_PUSH(&self->puts, put);
     return OK;
 }
 
@@ -109,11 +110,45 @@ static enum err touch_ops(Etcdserverpb__RequestOp *const *ops, size_t count, str
     return OK;
 }
 
+/* Beside such a delete a put that needs its key would end a 3.5 member, if the delete comes first and takes the key;
+ * ours refuses it in any order (docs/DIFFERENCES.md). */
+static bool is_deadly(const Etcdserverpb__PutRequest *put, Etcdserverpb__RequestOp *const *ops, size_t count) {
+    for (size_t i = 0; i < count; i++) {
+        if (ops[i]->request_case == ETCDSERVERPB__REQUEST_OP__REQUEST_REQUEST_TXN) {
+            const Etcdserverpb__TxnRequest *txn = ops[i]->request_txn;
+            if (is_deadly(put, txn->success, txn->n_success) || is_deadly(put, txn->failure, txn->n_failure))
+                return true;
+        }
+        if (ops[i]->request_case != ETCDSERVERPB__REQUEST_OP__REQUEST_REQUEST_DELETE_RANGE) continue;
+        struct slice end = pb_slice(ops[i]->request_delete_range->range_end);
+        if (end.len == 1 && end.data[0] == 0 &&
+            model__covers(pb_slice(ops[i]->request_delete_range->key), end, pb_slice(put->key)))
+            return true;
+    }
+    return false;
+}
+
+static bool has_deadly(Etcdserverpb__RequestOp *const *ops, size_t count, Etcdserverpb__RequestOp *const *all,
+                       size_t all_count) {
+    for (size_t i = 0; i < count; i++) {
+        if (ops[i]->request_case == ETCDSERVERPB__REQUEST_OP__REQUEST_REQUEST_TXN) {
+            const Etcdserverpb__TxnRequest *txn = ops[i]->request_txn;
+            if (has_deadly(txn->success, txn->n_success, all, all_count) ||
+                has_deadly(txn->failure, txn->n_failure, all, all_count))
+                return true;
+        }
+        if (ops[i]->request_case != ETCDSERVERPB__REQUEST_OP__REQUEST_REQUEST_PUT) continue;
+        const Etcdserverpb__PutRequest *put = ops[i]->request_put;
+        if ((put->ignore_value || put->ignore_lease) && is_deadly(put, all, all_count)) return true;
+    }
+    return false;
+}
+
 static enum err check_branch(Etcdserverpb__RequestOp *const *ops, size_t count) {
     struct touched touched = {0};
     enum err error = touch_ops(ops, count, &touched);
     touched_release(&touched);
-    return error;
+    return error == OK && has_deadly(ops, count, ops, count) ? ERR_DUPLICATE_KEY : error;
 }
 
 enum err model__check_txn(const Etcdserverpb__TxnRequest *request) {
@@ -233,7 +268,9 @@ static enum err check_put_op(struct model *self, const Etcdserverpb__RequestOp *
 
 static enum err check_range_op(struct model *self, const Etcdserverpb__RequestOp *op) {
     if (op->request_case != ETCDSERVERPB__REQUEST_OP__REQUEST_REQUEST_RANGE) return OK;
-    return model__check_revision(self, op->request_range->revision);
+    int64_t revision = op->request_range->revision;
+    if (revision < 0 && revision < self->compact_revision) return ERR_COMPACTED; /* alone it would mean now */
+    return model__check_revision(self, revision);
 }
 
 static enum err check_path(struct model *self, const Etcdserverpb__TxnRequest *txn, struct path *path, op_check check) {
