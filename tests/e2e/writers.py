@@ -11,13 +11,15 @@ class Writer(threading.Thread):
     """Puts, deletes, transactions and leases on keys of its own, one call after another, until the server is gone.
 
     `sure` is what the acknowledged calls made, `maybe` what it would be if the call under way got through as well: each
-    {"keys": {key: (value, lease)}, "leases": set of ids}. `last` is the last acknowledged revision.
+    {"keys": {key: (value, lease)}, "leases": set of ids}. `last` is the last acknowledged revision. `before` and `before_last`
+    are `sure` and `last` without the last acknowledged call, `answer` is the revision it was answered with.
     """
 
     def __init__(self, port, number, seed, sure):
         super().__init__(daemon=True)
         self.port, self.number, self.rng = port, number, random.Random(seed * 1000 + number)
         self.sure, self.maybe, self.count, self.last, self.revisions = sure, sure, 0, 0, []
+        self.before, self.before_last, self.answer = sure, 0, 0
 
     @staticmethod
     def nothing():
@@ -60,19 +62,32 @@ class Writer(threading.Thread):
             path, pairs = LEASE + "LeaseRevoke", ((1, old),)
         return path, pairs, {"keys": keys, "leases": leases}
 
+    def once(self, wire):
+        """One call -> whether it was acknowledged."""
+        path, pairs, then = self.step()
+        self.maybe = then
+        s = wire.call(path, *pairs)
+        if s.status != 0:
+            self.refusal = s.status, s.text
+            return False
+        self.answer = Fields(s.messages[0]).sub(1).int(3)
+        if path.startswith(KV):
+            self.revisions.append(self.answer)
+        self.before, self.before_last = self.sure, self.last
+        self.last, self.sure, self.count = max(self.last, self.answer), then, self.count + 1
+        return True
+
+    def one_back(self):
+        """-> this writer as it was before its last acknowledged call."""
+        w = Writer(self.port, self.number, 0, self.before)
+        w.last = self.before_last
+        return w
+
     def run(self):
         try:
             with Wire(self.port) as w:
-                while True:
-                    path, pairs, then = self.step()
-                    self.maybe = then
-                    s = w.call(path, *pairs)
-                    if s.status != 0:
-                        return
-                    revision = Fields(s.messages[0]).sub(1).int(3)
-                    if path.startswith(KV):
-                        self.revisions.append(revision)
-                    self.last, self.sure, self.count = max(self.last, revision), then, self.count + 1
+                while self.once(w):
+                    pass
         except (OSError, AssertionError, RuntimeError):
             return      # the server is gone
 
@@ -92,7 +107,7 @@ def content(port):
         return r.sub(1).int(3), found
 
 
-def judge(found, writers, when=""):
+def judge(revision, found, writers, when=""):
     """Every writer's keys and leases are as acknowledged, or with the one call more that was under way."""
     for w in writers:
         own = found.get(w.number, Writer.nothing())
@@ -101,3 +116,17 @@ def judge(found, writers, when=""):
                     if own["keys"].get(k) != w.sure["keys"].get(k)}
             raise AssertionError("%s writer %d: found and acknowledged differ: %r; leases %r and %r" % (
                 when, w.number, {k: tuple(v and (v[0][:12], v[1]) for v in x) for k, x in lost.items()}, own["leases"], w.sure["leases"]))
+    assert revision >= max([w.last for w in writers], default=1), "%s: the revision is %d" % (when, revision)
+
+
+def judge_without_tail(revision, found, writers, when=""):
+    """As judge, for a log whose last entries are lost: a writer may miss its last acknowledged call, if that came after all
+    that is there -> the numbers of those who do."""
+    def misses_one(w):
+        own, was_change = found.get(w.number, Writer.nothing()), w.sure["keys"] != w.before["keys"]
+        if own in (w.sure, w.maybe) and not (own == w.before and w.last > revision):    # a last call that did nothing tells the revision of others
+            return False
+        return w.answer >= revision + was_change
+    missing = [w for w in writers if misses_one(w)]
+    judge(revision, found, [w if w not in missing else w.one_back() for w in writers], when)
+    return [w.number for w in missing]
