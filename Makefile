@@ -1,7 +1,7 @@
 # Thin: the build is CMake's (CMakePresets.json), the test driver is tests/run.py.
 # Each target installs the Debian packages it needs (packages.txt), as root or through sudo, when any is missing.
 
-.PHONY: run test build bench model analyze format clean
+.PHONY: run test build bench mutants model analyze format clean
 
 run: build
 	@mkdir -p build/run
@@ -42,6 +42,11 @@ model: build
 	@ninja -C build/release model_run
 	@scripts/real-etcd.sh
 	@/usr/bin/python3 tests/model/run.py --ops $(or $(OPS),100000) --seed $(or $(SEED),1) $(if $(AGAINST),--against $(AGAINST))
+
+# Puts the cause of each known bug into a copy of the sources: its test must notice. Some minutes.
+mutants:
+	@scripts/packages.sh test
+	@/usr/bin/python3 tests/mutants.py $(if $(ONLY),--only "$(ONLY)")
 
 # clang's path-sensitive analyzer over everything; takes some minutes.
 analyze:

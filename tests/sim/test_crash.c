@@ -114,6 +114,16 @@ static bool start_on(struct sweep *self, struct sim_stage *stage, struct sim_dis
     return is_up;
 }
 
+/* What it wrote since is behind what was there before, and nothing old shows up behind that. */
+static void look_again(struct sweep *self, struct sim_stage *stage, enum sim_loss loss, int64_t revision) {
+    struct sim_state state;
+    struct errmsg message;
+    if (!sim_stage_try_start(stage, &message))
+        found(self, loss, message.text, NULL);
+    else if (!sim_stage_state(stage, 0, &state) || state.revision != revision)
+        found(self, loss, "the next start finds something else", &state);
+}
+
 /* Takes the image over. */
 static void look_at(struct sweep *self, enum sim_loss loss, struct sim_disk *image, bool is_nested) {
     struct sim_disk *log_only = self->has_whole_log ? sim_disk_image(image, SIM_KEEP, &self->prng) : NULL;
@@ -131,6 +141,7 @@ static void look_at(struct sweep *self, enum sim_loss loss, struct sim_disk *ima
         sim_stage_put(&stage, "after", "all");
         sim_stage_stop(&stage);
         if (sim_check_database(stage.disk) != 0) found(self, loss, "the database is damaged", NULL);
+        look_again(self, &stage, loss, state.revision + 1);
     }
     sim_stage_release(&stage);
 }

@@ -1,9 +1,11 @@
 /* What has hurt etcd's users and can happen on one member: a test for each bug, by its number (docs/LESSONS.md).
  *
  * Bugs of crashes at the wrong moment are the crash sweep's (test_crash.c): it goes through all moments. */
+#include "backend/backend.h"
 #include "base/check.h"
 #include "base/mem.h"
 #include "base/vec.h"
+#include "bolt/bolt.h"
 #include "client/watch.h"
 #include "pb/arena_pb.h"
 #include "pb/rpc.pb-c.h"
@@ -16,6 +18,8 @@
 #include <string.h>
 
 #include <cmocka.h>
+
+static const struct sim_member_options snapshots = {.snapshot_count = 5, .catch_up_entries = 2, .max_snapshots = 2};
 
 static void start(struct sim_stage *stage, const struct sim_member_options *options) {
     sim_stage_init(stage, 1, options);
@@ -58,12 +62,16 @@ static int64_t remaining_s(struct sim_stage *stage, int64_t lease) {
 
 /* With checkpoints kept, a restart does not give a lease its whole life again. */
 static void test_13508_a_lease_keeps_its_checkpoint(void **state) {
-    static const struct sim_member_options options = {.lease_checkpoints = true};
+    struct sim_member_options options = snapshots;
+    options.lease_checkpoints = true;
     struct sim_stage stage;
     start(&stage, &options);
     struct etcd_lease_grant_request grant = {.ttl_s = 3600, .id = 7};
     sim_stage_call(&stage, ETCD_METHOD_LEASE_GRANT, &grant);
     sim_run_for(stage.sim, 1000 * SIM_S_NS);
+    for (int i = 0; i < 20; i++)
+        sim_stage_put(&stage, "k", "v"); /* a snapshot: the log is not read from the beginning */
+    sim_run_for(stage.sim, SIM_S_NS);
     crash_and_start(&stage);
     assert_in_range(remaining_s(&stage, 7), 2500, 2710); /* checkpoints come every five minutes */
     sim_stage_release(&stage);
@@ -110,6 +118,39 @@ static void test_17780_the_revision_does_not_go_back(void **state) {
     }
 }
 
+/* A database whose newest revision was compacted away, as etcd before 3.5.14 leaves it. */
+static void take_away_revision(struct sim_disk *disk, int64_t revision) {
+    struct sim *sim = sim_new(1);
+    struct sim_machine *machine = sim_machine_new(sim, "tamperer", disk, NULL);
+    struct bolt *bolt;
+    struct bolt_tx *tx;
+    struct bolt_bucket *keys;
+    uint8_t key[BACKEND_REVISION_MAX_BYTES];
+    CHECK(bolt_open(sim_machine_env(machine), SIM_DATA_DIR "/member/snap/db", NULL, &bolt, NULL) == OK);
+    CHECK(bolt_begin_write(bolt, &tx) == OK);
+    CHECK(bolt_bucket_open(bolt_tx_root(tx), SLICE_LITERAL("key"), &keys) == OK);
+    CHECK(bolt_delete(keys, slice_make(key, backend_revision_encode(key, revision, 0, true))) == OK);
+    CHECK(bolt_tx_commit(tx, NULL) == OK);
+    bolt_close(bolt);
+    sim_machine_free(machine);
+    sim_free(sim);
+}
+
+static void test_17780_nor_with_a_database_without_its_newest_revision(void **state) {
+    struct sim_stage stage;
+    start(&stage, NULL);
+    sim_stage_put(&stage, "k", "v");
+    delete_key(&stage, "k");
+    int64_t revision = state_of(&stage).revision;
+    compact(&stage, revision);
+    sim_run_for(stage.sim, SIM_S_NS);
+    sim_stage_stop(&stage);
+    take_away_revision(stage.disk, revision);
+    sim_stage_start(&stage);
+    assert_int_equal(state_of(&stage).revision, revision);
+    sim_stage_release(&stage);
+}
+
 /* A transaction with a range at a compacted or future revision does nothing at all. */
 static void test_18667_a_txn_with_a_bad_range_writes_nothing(void **state) {
     struct sim_stage stage;
@@ -141,8 +182,6 @@ static void test_18667_a_txn_with_a_bad_range_writes_nothing(void **state) {
 static int64_t auth_revision(struct sim_stage *stage) {
     return (int64_t)auth_store_revision(server_auth(sim_member_server(stage->member)));
 }
-
-static const struct sim_member_options snapshots = {.snapshot_count = 5, .catch_up_entries = 2, .max_snapshots = 2};
 
 struct asked {
     struct server_request request;
@@ -193,6 +232,8 @@ static void assert_member_is(struct sim_stage *stage, const char *name, const ch
     assert_string_equal(response->members[0].name, name);
     assert_int_equal(response->members[0].client_url_count, 1);
     assert_string_equal(response->members[0].client_urls[0], url);
+    assert_int_equal(response->members[0].peer_url_count, 1);
+    assert_string_equal(response->members[0].peer_urls[0], "http://localhost:2380");
     client_response_free(response);
 }
 
@@ -415,45 +456,55 @@ static void take_image(struct etcd_stream *stream, struct image *image) {
     }
 }
 
-/* Whatever goes on meanwhile: writes, compactions, a defragmentation, another snapshot. */
-static void test_20650_a_snapshot_is_one_moment(void **state) {
+static void put_one_of(struct sim_stage *stage, int number) {
     static char value[3000];
-    struct sim_stage stage;
-    start(&stage, NULL);
-    memset(value, 'y', sizeof value);
-    for (int i = 0; i < 1000; i++) {
-        char key[16];
-        snprintf(key, sizeof key, "k%d", i);
-        struct etcd_put_request put = {.key = etcd_text(key), .value = etcd_bytes_of(value, sizeof value)};
-        sim_stage_call(&stage, ETCD_METHOD_PUT, &put);
+    char key[16];
+    memset(value, 'a' + number % 26, sizeof value);
+    snprintf(key, sizeof key, "k%d", number % 1000);
+    struct etcd_put_request put = {.key = etcd_text(key), .value = etcd_bytes_of(value, sizeof value)};
+    sim_stage_call(stage, ETCD_METHOD_PUT, &put);
+}
+
+static void assert_whole(struct image *image) {
+    assert_true(image->is_over);
+    assert_int_equal(image->bytes.len % 4096, 32); /* the file, and behind it its SHA-256 */
+    struct sim_disk *disk = sim_disk_new();
+    sim_disk_put_file(disk, SIM_DATA_DIR "/member/snap/db", slice_make(image->bytes.data, image->bytes.len - 32));
+    assert_int_equal(sim_check_database(disk), 0);
+    sim_disk_free(disk);
+}
+
+/* Two clients take snapshots and do not hurry, while all is written anew, compacted, and perhaps defragmented. */
+static void test_20650_a_snapshot_is_one_moment(void **state) {
+    for (int with_defrag = 0; with_defrag < 2; with_defrag++) {
+        struct sim_stage stage;
+        start(&stage, NULL);
+        for (int i = 0; i < 3000; i++) put_one_of(&stage, i);
+        sim_run_for(stage.sim, SIM_S_NS);
+        struct etcd_stream *streams[2];
+        struct image images[2] = {{BUF_INIT, false}, {BUF_INIT, false}};
+        for (int i = 0; i < 2; i++) {
+            streams[i] = client_stream_open(sim_client_core(stage.client), "/etcdserverpb.Maintenance/Snapshot", 0);
+            client_stream_send(streams[i], etcd_bytes_of("", 0));
+            client_stream_close_send(streams[i]);
+        }
+        for (int i = 0; i < 2000; i++) {
+            put_one_of(&stage, 7 * i);
+            if (i % 500 == 20) compact(&stage, state_of(&stage).revision - 10);
+            if (i % 700 == 50 && with_defrag) sim_stage_call(&stage, ETCD_METHOD_DEFRAGMENT, NULL);
+            if (i % 100 == 0) sim_run_for(stage.sim, 200 * SIM_MS_NS);
+        }
+        for (int round = 0; round < 1000 && !(images[0].is_over && images[1].is_over); round++) {
+            for (int i = 0; i < 2; i++) take_image(streams[i], &images[i]);
+            sim_run_for(stage.sim, 10 * SIM_MS_NS);
+        }
+        for (int i = 0; i < 2; i++) {
+            assert_whole(&images[i]);
+            client_stream_close(streams[i]);
+            buf_release(&images[i].bytes);
+        }
+        sim_stage_release(&stage);
     }
-    struct etcd_stream *streams[2];
-    struct image images[2] = {{BUF_INIT, false}, {BUF_INIT, false}};
-    for (int i = 0; i < 2; i++) {
-        streams[i] = client_stream_open(sim_client_core(stage.client), "/etcdserverpb.Maintenance/Snapshot", 0);
-        client_stream_send(streams[i], etcd_bytes_of("", 0));
-        client_stream_close_send(streams[i]);
-    }
-    for (int round = 0; round < 400 && !(images[0].is_over && images[1].is_over); round++) {
-        sim_stage_put(&stage, "meanwhile", "v");
-        if (round == 20) compact(&stage, 500);
-        if (round == 5 || round == 40) sim_stage_call(&stage, ETCD_METHOD_DEFRAGMENT, NULL);
-        for (int i = 0; i < 2; i++) take_image(streams[i], &images[i]);
-        sim_run_for(stage.sim, 10 * SIM_MS_NS);
-    }
-    for (int i = 0; i < 2; i++) {
-        assert_true(images[i].is_over);
-        /* the file, and behind it its SHA-256 */
-        assert_int_equal(images[i].bytes.len % 4096, 32);
-        struct sim_disk *disk = sim_disk_new();
-        sim_disk_put_file(disk, SIM_DATA_DIR "/member/snap/db",
-                          slice_make(images[i].bytes.data, images[i].bytes.len - 32));
-        assert_int_equal(sim_check_database(disk), 0);
-        sim_disk_free(disk);
-        client_stream_close(streams[i]);
-        buf_release(&images[i].bytes);
-    }
-    sim_stage_release(&stage);
 }
 
 int main(void) {
@@ -467,6 +518,7 @@ int main(void) {
         cmocka_unit_test(test_13508_a_lease_keeps_its_checkpoint),
         cmocka_unit_test(test_a_lease_that_ran_out_takes_its_keys_for_good),
         cmocka_unit_test(test_17780_the_revision_does_not_go_back),
+        cmocka_unit_test(test_17780_nor_with_a_database_without_its_newest_revision),
         cmocka_unit_test(test_18667_a_txn_with_a_bad_range_writes_nothing),
         cmocka_unit_test(test_14571_users_are_the_same_after_a_snapshot),
         cmocka_unit_test(test_19557_the_members_are_the_same_after_a_snapshot),

@@ -280,6 +280,29 @@ static void a_waiter_is_called_when_all_written_before_is_on_disk(void **state) 
     teardown(&f);
 }
 
+/* In the file, in the sealed and in the active buffer: the newest word counts (etcd #13541). */
+static void what_is_deleted_stays_deleted_until_it_is_gone_from_the_file(void **state) {
+    struct fixture f;
+    setup(&f);
+    put_revision(&f, 2, "two");
+    backend_put(f.backend, BACKEND_META, S("a"), S("old"));
+    backend_put(f.backend, BACKEND_META, S("b"), S("old"));
+    fake_advance(&f.world, 101 * MS);
+    run_jobs(&f);
+    delete_revision(&f, 2);
+    backend_delete(f.backend, BACKEND_META, S("a"));
+    backend_delete(f.backend, BACKEND_META, S("b"));
+    for (int step = 0; step < 4; step++) {
+        assert_string_equal(get(&f, BACKEND_META, "a"), step < 2 ? "" : "new");
+        assert_string_equal(get(&f, BACKEND_META, "b"), "");
+        assert_string_equal(get_revision(&f, 2), "");
+        if (step == 0) fake_advance(&f.world, 101 * MS); /* sealed, not run */
+        if (step == 1) backend_put(f.backend, BACKEND_META, S("a"), S("new"));
+        if (step == 2) run_jobs(&f);
+    }
+    teardown(&f);
+}
+
 static void a_view_keeps_its_content_through_writes_and_commits(void **state) {
     struct fixture f;
     setup(&f);
@@ -613,6 +636,7 @@ int main(void) {
         cmocka_unit_test(one_commit_runs_at_a_time_and_the_next_takes_all_that_came),
         cmocka_unit_test(what_before_commit_puts_is_in_the_same_transaction),
         cmocka_unit_test(a_waiter_is_called_when_all_written_before_is_on_disk),
+        cmocka_unit_test(what_is_deleted_stays_deleted_until_it_is_gone_from_the_file),
         cmocka_unit_test(a_view_keeps_its_content_through_writes_and_commits),
         cmocka_unit_test(deleted_revisions_are_gone_everywhere),
         cmocka_unit_test(compaction_gives_pages_back_for_new_writes),
