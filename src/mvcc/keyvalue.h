@@ -18,6 +18,8 @@ struct revision {
     int64_t main;
     int64_t sub;
 };
+/* No store counts that far; what claims to is ERR_CORRUPT, so that a next revision can be had without a look. */
+#define REVISION_MAIN_MAX (INT64_MAX / 2)
 
 static inline int revision_compare(struct revision a, struct revision b) {
     if (a.main != b.main) return a.main < b.main ? -1 : 1;

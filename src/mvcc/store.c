@@ -54,8 +54,8 @@ enum err store__fetch(struct store *self, const struct backend_view *view, struc
 static enum err restore_from_backend(struct store *self, struct store_load *load, struct errmsg *ret_message) {
     backend_create_bucket(self->backend, BACKEND_META);
     int64_t scheduled, finished;
-    TRY(store__meta_revision(self, "scheduledCompactRev", &scheduled));
-    TRY(store__meta_revision(self, "finishedCompactRev", &finished));
+    TRY(store__meta_revision(self, "scheduledCompactRev", &scheduled, ret_message));
+    TRY(store__meta_revision(self, "finishedCompactRev", &finished, ret_message));
     self->scheduled_compaction = scheduled;
     self->finished_compaction = finished;
     self->compact_revision = finished > 0 ? finished : -1;

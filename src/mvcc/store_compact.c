@@ -19,12 +19,18 @@
 /* A compaction that is held back looks again after this. */
 #define HELD_BACK_NS 1000000
 
-enum err store__meta_revision(struct store *self, const char *name, int64_t *ret_main) {
+enum err store__meta_revision(struct store *self, const char *name, int64_t *ret_main, struct errmsg *ret_message) {
     struct slice value;
-    TRY(backend_get(self->backend, BACKEND_META, slice_from_cstr(name), &value));
+    enum err error = backend_get(self->backend, BACKEND_META, slice_from_cstr(name), &value);
+    if (error != OK) {
+        backend_explain(self->backend, ret_message);
+        return error;
+    }
     int64_t main = 0, sub;
     bool is_tombstone;
-    if (value.len != 0 && !backend_revision_decode(value, &main, &sub, &is_tombstone)) return ERR_CORRUPT;
+    bool is_good =
+        value.len == 0 || (backend_revision_decode(value, &main, &sub, &is_tombstone) && main <= REVISION_MAIN_MAX);
+    if (!is_good) return err_set(ret_message, ERR_CORRUPT, "bucket meta: %s is no revision", name);
     *ret_main = main;
     return OK;
 }

@@ -36,7 +36,8 @@ static enum err add_record(struct store_load *self, struct slice key, struct sli
     int64_t main, sub;
     bool is_tombstone;
     struct keyvalue kv;
-    if (!backend_revision_decode(key, &main, &sub, &is_tombstone) || sub < 0 || sub > UINT32_MAX)
+    if (!backend_revision_decode(key, &main, &sub, &is_tombstone) || main > REVISION_MAIN_MAX || sub < 0 ||
+        sub > UINT32_MAX)
         return err_set(&self->message, ERR_CORRUPT, "bucket key: a key of %zu bytes is no revision", key.len);
     if (main < self->last_main || (main == self->last_main && sub <= self->last_sub))
         return err_set(&self->message, ERR_CORRUPT, "bucket key: revision %lld.%lld comes behind %lld.%lld",

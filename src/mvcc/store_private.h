@@ -96,7 +96,8 @@ enum err store__compaction_resume(struct store *self, int64_t scheduled) MUST_US
 void store__compaction_stop(struct store *self);
 /* Something that held the first compaction back is gone. */
 void store__compaction_kick(struct store *self);
-enum err store__meta_revision(struct store *self, const char *name, int64_t *ret_main) MUST_USE;
+enum err store__meta_revision(struct store *self, const char *name, int64_t *ret_main,
+                              struct errmsg *ret_message) MUST_USE;
 
 /* store_hash.c */
 /* For a compaction to `revision` after one to `compact_revision`: pins the view now, hashes later. */
