@@ -21,6 +21,8 @@ struct fuzz_disk {
     struct env_ops ops;
     const uint8_t *view; /* the newest mapping, with its edge */
     size_t view_bytes;
+    size_t edge_at;
+    size_t edge_bytes;
     unsigned fail_at; /* this call fails; 0: none */
     bool count_all;   /* else only calls that change the disk */
     bool has_failed;
@@ -28,11 +30,17 @@ struct fuzz_disk {
 
 static struct fuzz_disk fuzz_disk;
 
+/* Bytes behind a file that are watched: a mapping may be far longer. */
+#define FUZZ_EDGE_BYTES ((size_t)1 << 20)
+
 static inline void fuzz__set_edge(size_t file_bytes) {
     if (fuzz_disk.view == NULL) return;
-    ASAN_UNPOISON_MEMORY_REGION(fuzz_disk.view, fuzz_disk.view_bytes);
-    if (file_bytes < fuzz_disk.view_bytes)
-        ASAN_POISON_MEMORY_REGION(fuzz_disk.view + file_bytes, fuzz_disk.view_bytes - file_bytes);
+    if (fuzz_disk.edge_bytes != 0)
+        ASAN_UNPOISON_MEMORY_REGION(fuzz_disk.view + fuzz_disk.edge_at, fuzz_disk.edge_bytes);
+    fuzz_disk.edge_at = file_bytes;
+    fuzz_disk.edge_bytes = file_bytes < fuzz_disk.view_bytes ? fuzz_disk.view_bytes - file_bytes : 0;
+    if (fuzz_disk.edge_bytes > FUZZ_EDGE_BYTES) fuzz_disk.edge_bytes = FUZZ_EDGE_BYTES;
+    if (fuzz_disk.edge_bytes != 0) ASAN_POISON_MEMORY_REGION(fuzz_disk.view + file_bytes, fuzz_disk.edge_bytes);
 }
 
 static inline enum err fuzz__map(struct env_file *file, size_t size_bytes, const uint8_t **ret_view) {

@@ -28,6 +28,7 @@ enum fuzz_step {
     FUZZ_DELIVER,
     FUZZ_PASS,  /* tenths of a second */
     FUZZ_OTHER, /* a byte for the target */
+    FUZZ_CALL,  /* path, flags, length, payload: HEADERS on the next stream, and a message */
     FUZZ_STEPS
 };
 
@@ -40,6 +41,8 @@ struct fuzz_wire {
     void *context;
     const char *const *paths; /* of requests */
     size_t path_count;
+    const char *token;    /* for calls that want one; may be NULL */
+    uint32_t next_stream; /* of calls; begins at 1 */
     struct fuzz_cuts cuts;
     struct buf bytes;
     struct buf block; /* headers */
@@ -57,8 +60,9 @@ static inline void fuzz_deliver(struct fuzz_wire *self) {
     buf_clear(&self->bytes);
 }
 
-/* Odd streams from 1 on are the client's. */
-static inline uint32_t fuzz__stream(uint8_t byte) {
+/* Odd streams from 1 on are the client's; 254 is the newest. */
+static inline uint32_t fuzz__stream(const struct fuzz_wire *self, uint8_t byte) {
+    if (byte == 254) return self->next_stream < 2 ? 1 : self->next_stream - 2;
     return byte < 128 ? byte * 2u + 1 : byte == 255 ? 0 : byte * 2u - 256;
 }
 
@@ -91,7 +95,7 @@ static inline void fuzz__text_field(struct fuzz_wire *self, bool is_indexed, con
 }
 
 static inline void fuzz__request(struct fuzz_wire *self, struct fuzz_input *input) {
-    uint32_t stream = fuzz__stream(fuzz_byte(input));
+    uint32_t stream = fuzz__stream(self, fuzz_byte(input));
     const char *path = self->paths[fuzz_byte(input) % self->path_count];
     uint8_t extras = fuzz_byte(input);
     bool index = extras & 1;
@@ -105,11 +109,35 @@ static inline void fuzz__request(struct fuzz_wire *self, struct fuzz_input *inpu
     if (extras & 32) fuzz__text_field(self, index, "grpc-encoding", "gzip");
     if (extras & 64) fuzz__text_field(self, index, "hasleader", "true");
     fuzz__headers(self, stream, extras & 128 ? 1 : 0);
+    if (stream >= self->next_stream) self->next_stream = (stream + 2) | 1;
+}
+
+/* Flags: 1 with the token, 2 more messages may follow, 4 on an indexed path. */
+static inline void fuzz__call(struct fuzz_wire *self, struct fuzz_input *input) {
+    const char *path = self->paths[fuzz_byte(input) % self->path_count];
+    uint8_t flags = fuzz_byte(input);
+    struct slice payload = fuzz_take(input, fuzz_byte(input));
+    self->next_stream |= 1;
+    fuzz__text_field(self, true, ":method", "POST");
+    fuzz__text_field(self, true, ":scheme", "http");
+    fuzz__text_field(self, flags & 4, ":path", path);
+    fuzz__text_field(self, true, ":authority", "a");
+    fuzz__text_field(self, true, "content-type", "application/grpc");
+    if ((flags & 1) && self->token != NULL) fuzz__text_field(self, true, "token", self->token);
+    fuzz__headers(self, self->next_stream, 0);
+    uint8_t head[GRPC_PREFIX_BYTES] = {0};
+    struct buf message = BUF_INIT;
+    store_u32be(head + 1, (uint32_t)payload.len);
+    buf_append(&message, head, sizeof head);
+    buf_append_slice(&message, payload);
+    fuzz_frame(self, 0, flags & 2 ? 0 : 1, self->next_stream, buf_slice(&message));
+    buf_release(&message);
+    self->next_stream += 2;
 }
 
 /* Flags: 1 the last, 2 say that it is packed, 4 pack it, 8 a length that is too long. */
 static inline void fuzz__message(struct fuzz_wire *self, struct fuzz_input *input) {
-    uint32_t stream = fuzz__stream(fuzz_byte(input));
+    uint32_t stream = fuzz__stream(self, fuzz_byte(input));
     uint8_t flags = fuzz_byte(input);
     struct slice payload = fuzz_take(input, fuzz_byte(input));
     struct buf message = BUF_INIT, packed = BUF_INIT;
@@ -130,7 +158,7 @@ static inline void fuzz__message(struct fuzz_wire *self, struct fuzz_input *inpu
 static inline void fuzz__response(struct fuzz_wire *self, struct fuzz_input *input) {
     static const char *const statuses[] = {"200", "200", "100", "404", "503", "204", "0", "x"};
     static const char *const types[] = {"application/grpc", "application/grpc+proto", "text/html", ""};
-    uint32_t stream = fuzz__stream(fuzz_byte(input));
+    uint32_t stream = fuzz__stream(self, fuzz_byte(input));
     uint8_t kind = fuzz_byte(input);
     fuzz__text_field(self, true, ":status", statuses[kind & 7]);
     fuzz__text_field(self, true, "content-type", types[kind >> 3 & 3]);
@@ -140,7 +168,7 @@ static inline void fuzz__response(struct fuzz_wire *self, struct fuzz_input *inp
 
 /* Code 255: none; from 100 on: also a :status, an answer of trailers only. */
 static inline void fuzz__trailers(struct fuzz_wire *self, struct fuzz_input *input) {
-    uint32_t stream = fuzz__stream(fuzz_byte(input));
+    uint32_t stream = fuzz__stream(self, fuzz_byte(input));
     uint8_t code = fuzz_byte(input);
     char text[8];
     if (code >= 100) {
@@ -155,7 +183,7 @@ static inline void fuzz__trailers(struct fuzz_wire *self, struct fuzz_input *inp
 
 static inline void fuzz__data(struct fuzz_wire *self, struct fuzz_input *input) {
     static const uint8_t zeros[16384];
-    uint32_t stream = fuzz__stream(fuzz_byte(input));
+    uint32_t stream = fuzz__stream(self, fuzz_byte(input));
     uint8_t flags = fuzz_byte(input);
     size_t length = 100 * (size_t)fuzz_byte(input);
     fuzz_frame(self, 0, flags & 1, stream, slice_make(zeros, length < sizeof zeros ? length : sizeof zeros));
@@ -165,7 +193,7 @@ static inline void fuzz__step(struct fuzz_wire *self, struct fuzz_input *input) 
     switch ((enum fuzz_step)(fuzz_byte(input) % FUZZ_STEPS)) {
     case FUZZ_FRAME: {
         uint8_t type = fuzz_byte(input), flags = fuzz_byte(input);
-        uint32_t stream = fuzz__stream(fuzz_byte(input));
+        uint32_t stream = fuzz__stream(self, fuzz_byte(input));
         fuzz_frame(self, type, flags, stream, fuzz_take(input, fuzz_byte(input)));
         break;
     }
@@ -176,7 +204,7 @@ static inline void fuzz__step(struct fuzz_wire *self, struct fuzz_input *input) 
     case FUZZ_TRAILERS: fuzz__trailers(self, input); break;
     case FUZZ_DATA: fuzz__data(self, input); break;
     case FUZZ_WINDOW: {
-        uint32_t stream = fuzz__stream(fuzz_byte(input));
+        uint32_t stream = fuzz__stream(self, fuzz_byte(input));
         uint8_t bytes[4];
         store_u32be(bytes, (uint32_t)fuzz_number(input, 4));
         fuzz_frame(self, 8, 0, stream, slice_make(bytes, 4));
@@ -197,6 +225,7 @@ static inline void fuzz__step(struct fuzz_wire *self, struct fuzz_input *input) 
         fuzz_deliver(self);
         self->other(self->context, fuzz_byte(input));
         break;
+    case FUZZ_CALL: fuzz__call(self, input); break;
     case FUZZ_STEPS: break;
     }
 }
