@@ -58,8 +58,8 @@ static enum err restore_from_backend(struct store *self, struct store_load *load
     TRY(store__meta_revision(self, "finishedCompactRev", &finished, ret_message));
     self->scheduled_compaction = scheduled;
     self->finished_compaction = finished;
-    self->compact_revision = finished > 0 ? finished : -1;
-    if (finished > 0)
+    self->compact_revision = finished;
+    if (finished >= 0)
         log_info(env_log(self->env), "restored last compact revision", LOG_STRING("meta-bucket-name", "meta"),
                  LOG_STRING("meta-bucket-name-key", "finishedCompactRev"),
                  LOG_INT("restored-compact-revision", finished));

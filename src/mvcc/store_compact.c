@@ -26,7 +26,7 @@ enum err store__meta_revision(struct store *self, const char *name, int64_t *ret
         backend_explain(self->backend, ret_message);
         return error;
     }
-    int64_t main = 0, sub;
+    int64_t main = -1, sub;
     bool is_tombstone;
     bool is_good =
         value.len == 0 || (backend_revision_decode(value, &main, &sub, &is_tombstone) && main <= REVISION_MAIN_MAX);

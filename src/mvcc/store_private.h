@@ -64,7 +64,7 @@ struct store {
 
     struct list compactions; /* the first one is at work */
     struct env_timer compaction_timer;
-    int64_t scheduled_compaction, finished_compaction; /* as the `meta` bucket has them */
+    int64_t scheduled_compaction, finished_compaction; /* as the `meta` bucket has them; -1: none */
 
     struct list hash_jobs;                                 /* all that live, also those on a pool thread */
     struct store_hash kept_hashes[COMPACTION_HASHES_KEPT]; /* ascending by revision */
@@ -96,6 +96,7 @@ enum err store__compaction_resume(struct store *self, int64_t scheduled) MUST_US
 void store__compaction_stop(struct store *self);
 /* Something that held the first compaction back is gone. */
 void store__compaction_kick(struct store *self);
+/* -1: never written. */
 enum err store__meta_revision(struct store *self, const char *name, int64_t *ret_main,
                               struct errmsg *ret_message) MUST_USE;
 
