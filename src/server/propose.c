@@ -28,6 +28,10 @@ void server__recount_unapplied(struct server *self) {
         self->unapplied_bytes += self->batch.items[i].data.len + ENTRY_COST_BYTES;
 }
 
+/* What an InternalRaftRequest has around its operation at most, but for the user's name: tags and lengths of both,
+ * header with id and auth revision. */
+#define AROUND_MAX_BYTES (4 + 10 + 3 + 1 + 11 + 11 + 11)
+
 static uint64_t tag(uint32_t field) { return (uint64_t)field << 3 | WIRE_LEN; }
 
 static size_t length_field_size(uint32_t field, size_t len) { return varint_size(tag(field)) + varint_size(len) + len; }
@@ -124,7 +128,7 @@ enum err server_propose(struct server *self, struct server_request *request) {
     if (self->committed_index > self->applied_index + SERVER_MAX_GAP) return ERR_TOO_MANY_REQUESTS;
     if (self->unapplied_bytes > SERVER_MAX_UNAPPLIED_BYTES) return ERR_TOO_MANY_REQUESTS;
     request->id = server_next_id(self);
-    size_t size_bytes = request->encoded.len + 16 + request->username.len;
+    size_t size_bytes = request->encoded.len + AROUND_MAX_BYTES + request->username.len;
     if (size_bytes > self->config.max_request_bytes) {
         size_bytes = length_field_size((uint32_t)request->op, request->encoded.len) +
                      length_field_size(FIELD_HEADER, header_size(request));
