@@ -45,6 +45,17 @@ uint32_t model__hash(struct model *self, int64_t from, int64_t revision, bool is
     return hash;
 }
 
+bool model__is_hash_open_at(const struct model *self, int64_t revision) {
+    for (size_t i = 0; i < self->records.count; i++)
+        for (size_t j = 0; j < i; j++) {
+            const struct model_record *before = self->records.items[j], *after = self->records.items[i];
+            if (before->main == revision && after->main == revision && before->key == after->key && before->is_delete &&
+                !after->is_delete)
+                return true;
+        }
+    return false;
+}
+
 static bool keeps_nothing(struct model *self, int64_t revision) {
     model__look(self, revision);
     for (size_t i = 0; i < self->keys.count; i++)
@@ -55,8 +66,10 @@ static bool keeps_nothing(struct model *self, int64_t revision) {
 enum err model__hash_kv(struct model *self, int64_t revision, struct arena *arena, struct model_answer *ret_answer) {
     Etcdserverpb__HashKVResponse *kept = NULL;
     int64_t upto = revision == 0 ? self->revision : revision;
+    ret_answer->is_hash_open = model__is_hash_open_at(self, upto) || (self->may_sweep && keeps_nothing(self, upto));
     for (size_t i = 0; i < self->compact_hash_count; i++) {
         if (self->compact_hashes[i].revision != revision) continue;
+        ret_answer->is_hash_open = ret_answer->is_hash_open || self->compact_hashes[i].is_open;
         kept = model__make(arena, &etcdserverpb__hash_kvresponse__descriptor);
         kept->header = model__header(self->revision, arena);
         kept->hash = self->compact_hashes[i].hash;
@@ -70,6 +83,5 @@ enum err model__hash_kv(struct model *self, int64_t revision, struct arena *aren
     response->compact_revision = self->compact_revision;
     response->hash = model__hash(self, self->compact_revision, upto, false);
     ret_answer->message = response;
-    ret_answer->is_hash_open = self->may_sweep && keeps_nothing(self, upto);
     return OK;
 }

@@ -401,6 +401,23 @@ static bool picks(uint64_t *at, unsigned weight) {
     return is_picked;
 }
 
+/* A call whose effect can be found out when its answer is lost. */
+static void some_write(struct maker *self, struct step *step) {
+    switch (below(self, 8)) {
+    case 0: call(step, MODEL_COMPACT, some_compaction(self)); break;
+    case 1: {
+        Etcdserverpb__LeaseGrantRequest *request = some_grant(self);
+        if (request->id == 0) request->id = 11;
+        call(step, MODEL_GRANT, request);
+        break;
+    }
+    case 2: call(step, MODEL_REVOKE, some_lease_request(self, MODEL_REVOKE)); break;
+    case 3: call(step, MODEL_DELETE_RANGE, some_delete(self)); break;
+    case 4: call(step, MODEL_PUT, some_put(self)); break;
+    default: call(step, MODEL_TXN, some_txn(self, 0)); break;
+    }
+}
+
 void history_step(const struct history_options *options, size_t number, struct model *model, struct arena *arena,
                   struct step *ret_step) {
     struct maker self = {.options = options, .model = model, .arena = arena};
@@ -443,8 +460,15 @@ void history_step(const struct history_options *options, size_t number, struct m
     else if (picks(&at, weights.pass)) {
         ret_step->kind = STEP_PASS;
         ret_step->duration_ns = (int64_t)below(&self, 1 + below(&self, 20000)) * 1000000;
-    } else if (picks(&at, weights.restart))
-        ret_step->kind = one_in(&self, 3) ? STEP_STOP : STEP_CRASH;
+    } else if (picks(&at, weights.restart)) {
+        if (one_in(&self, 2)) {
+            some_write(&self, ret_step);
+            ret_step->kind = STEP_CRASH_DURING;
+            ret_step->turns = (unsigned)below(&self, 60);
+        } else {
+            ret_step->kind = one_in(&self, 3) ? STEP_STOP : STEP_CRASH;
+        }
+    }
 }
 
 void step_tell(const struct step *step, struct buf *text) {
@@ -463,5 +487,9 @@ void step_tell(const struct step *step, struct buf *text) {
     case STEP_PASS: buf_printf(text, "let %" PRId64 " ms pass", step->duration_ns / 1000000); break;
     case STEP_STOP: buf_append_cstr(text, "stop and start"); break;
     case STEP_CRASH: buf_append_cstr(text, "crash and start"); break;
+    case STEP_CRASH_DURING:
+        buf_printf(text, "crash and start %u turns after %s ", step->turns, model_method_info(step->method)->name);
+        compare_tell(step->request, text);
+        break;
     }
 }

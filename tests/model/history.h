@@ -27,6 +27,7 @@ enum step_kind {
     STEP_PASS,   /* duration_ns */
     STEP_STOP,
     STEP_CRASH,
+    STEP_CRASH_DURING, /* method, request; so many turns after it was sent */
 };
 
 struct step {
@@ -35,6 +36,7 @@ struct step {
     size_t stream;
     const void *request; /* in the arena */
     int64_t duration_ns;
+    unsigned turns;
 };
 
 /* Step `number` of the history. */

@@ -82,8 +82,9 @@ static void keep_compact_hash(struct model *self, int64_t revision) {
         memmove(self->compact_hashes, self->compact_hashes + 1,
                 self->compact_hash_count * sizeof *self->compact_hashes);
     }
-    self->compact_hashes[self->compact_hash_count++] = (struct model_compact_hash){
-        model__hash(self, self->compact_revision, revision, true), self->compact_revision, revision};
+    self->compact_hashes[self->compact_hash_count++] =
+        (struct model_compact_hash){model__hash(self, self->compact_revision, revision, true),
+                                    model__is_hash_open_at(self, revision), self->compact_revision, revision};
 }
 
 static enum err compact(struct model *self, const Etcdserverpb__CompactionRequest *request) {

@@ -69,7 +69,8 @@ struct model_answer {
     const char *text;    /* "" when OK; static, or in the arena */
     void *message;       /* NULL unless OK; in the arena, its bytes partly the model's: until the next call */
     void *other_message; /* an answer that is as right, also when `code` is an error; NULL: there is none */
-    bool is_hash_open;   /* the hash depends on how far a compaction in the background has come */
+    bool is_hash_open;   /* the hash may be any: it depends on how far a compaction in the background has come, or on
+                            the release of etcd */
     int64_t ttl_slack_s; /* the time to live may be so much less, or more after a restart */
 };
 

@@ -25,7 +25,7 @@
 struct player {
     struct target *target;
     struct play_counts *counts;
-    bool is_real, alters_answer, drops_response;
+    bool is_real, is_told, alters_answer, drops_response;
     struct model *model;
     struct model_identity identity;
     struct arena arena; /* of one step */
@@ -147,30 +147,35 @@ static const void *with_any_id(struct player *self, const void *request) {
     return chosen;
 }
 
+/* Whether the reply is the model's answer. */
+static bool judge(struct player *self, enum model_method method, const void *request, struct reply *reply) {
+    look_at_clock(self);
+    const void *asked = request;
+    if (method == MODEL_GRANT)
+        asked = reply->code == 0 ? with_chosen_id(self, request, reply) : with_any_id(self, request);
+    struct model_answer answer;
+    model_ask(self->model, method, asked, &self->arena, &answer);
+    self->counts->calls[method]++;
+    if (answer.code != 0) self->counts->errors[method]++;
+    if (compare_answers(method, request, &answer, reply->code, reply->text, reply->message)) return true;
+    enum known known =
+        self->is_real ? known_call(method, request, &answer, reply->code, reply->text, reply->message) : KNOWN_NONE;
+    self->counts->known[known]++;
+    if (known != KNOWN_NONE) return true;
+    tell_answer(&self->difference, "model ", answer.code, slice_from_cstr(answer.text), answer.message);
+    if (answer.other_message != NULL) tell_answer(&self->difference, "or    ", 0, SLICE_NONE, answer.other_message);
+    tell_answer(&self->difference, "member", reply->code, reply->text, reply->message);
+    return differ(self, "(revision %" PRId64 ", compacted at %" PRId64 ")", model_revision(self->model),
+                  model_compact_revision(self->model));
+}
+
 static bool ask_both(struct player *self, enum model_method method, const void *request) {
     struct reply reply;
     if (model_method_info(method)->is_stream)
         call_stream(self, method, request, &reply);
     else
         call(self, method, request, &reply);
-    look_at_clock(self);
-    const void *asked = request;
-    if (method == MODEL_GRANT)
-        asked = reply.code == 0 ? with_chosen_id(self, request, &reply) : with_any_id(self, request);
-    struct model_answer answer;
-    model_ask(self->model, method, asked, &self->arena, &answer);
-    self->counts->calls[method]++;
-    if (answer.code != 0) self->counts->errors[method]++;
-    if (compare_answers(method, request, &answer, reply.code, reply.text, reply.message)) return true;
-    enum known known =
-        self->is_real ? known_call(method, request, &answer, reply.code, reply.text, reply.message) : KNOWN_NONE;
-    self->counts->known[known]++;
-    if (known != KNOWN_NONE) return true;
-    tell_answer(&self->difference, "model ", answer.code, slice_from_cstr(answer.text), answer.message);
-    if (answer.other_message != NULL) tell_answer(&self->difference, "or    ", 0, SLICE_NONE, answer.other_message);
-    tell_answer(&self->difference, "member", reply.code, reply.text, reply.message);
-    return differ(self, "(revision %" PRId64 ", compacted at %" PRId64 ")", model_revision(self->model),
-                  model_compact_revision(self->model));
+    return judge(self, method, request, &reply);
 }
 
 /* ---- watch streams ---- */
@@ -182,6 +187,12 @@ static bool take_response(struct player *self, size_t stream, struct slice messa
     if (self->drops_response && response->n_events != 0 && self->counts->steps >= CANARY_STEP) {
         self->drops_response = false;
         return true;
+    }
+    if (self->is_told) {
+        struct buf text = BUF_INIT;
+        compare_tell(&response->base, &text);
+        fprintf(stderr, "       watch stream %zu: %s\n", stream, buf_cstr(&text));
+        buf_release(&text);
     }
     self->counts->responses++;
     self->counts->events += response->n_events;
@@ -278,6 +289,15 @@ static bool follow_deletions(struct player *self, int64_t revision) {
                              model_revision(self->model), revision);
 }
 
+static bool list_leases(struct player *self, const Etcdserverpb__LeaseLeasesResponse **ret_list) {
+    Etcdserverpb__LeaseLeasesRequest request = ETCDSERVERPB__LEASE_LEASES_REQUEST__INIT;
+    struct reply reply;
+    call(self, MODEL_LEASES, &request, &reply);
+    *ret_list = reply.message;
+    return reply.code == 0 ||
+           differ(self, "leases: code %d, \"%.*s\"", reply.code, (int)reply.text.len, (const char *)reply.text.data);
+}
+
 static bool is_listed(const Etcdserverpb__LeaseLeasesResponse *list, int64_t id) {
     for (size_t i = 0; i < list->n_leases; i++)
         if (list->leases[i]->id == id) return true;
@@ -286,14 +306,9 @@ static bool is_listed(const Etcdserverpb__LeaseLeasesResponse *list, int64_t id)
 
 /* Finds out which leases the member has let end since it was last asked, and tells the model. */
 static bool follow_expiries(struct player *self) {
-    Etcdserverpb__LeaseLeasesRequest request = ETCDSERVERPB__LEASE_LEASES_REQUEST__INIT;
-    struct reply reply;
-    call(self, MODEL_LEASES, &request, &reply);
-    if (reply.code != 0)
-        return differ(self, "leases: code %d, \"%.*s\"", reply.code, (int)reply.text.len,
-                      (const char *)reply.text.data);
+    const Etcdserverpb__LeaseLeasesResponse *list;
+    if (!list_leases(self, &list)) return false;
     look_at_clock(self);
-    const Etcdserverpb__LeaseLeasesResponse *list = reply.message;
     if (list->header->revision > model_revision(self->model) && !follow_deletions(self, list->header->revision))
         return false;
     for (size_t i = model_lease_count(self->model); i-- > 0;) {
@@ -396,14 +411,32 @@ static bool begin(struct player *self, uint64_t seed) {
 
 /* ---- steps ---- */
 
-static bool restart(struct player *self, enum target_restart how) {
+/* Whether a call that was never answered has been done all the same. */
+static bool was_done(struct player *self, const struct step *step, int64_t revision, int64_t compact_revision,
+                     const Etcdserverpb__LeaseLeasesResponse *leases) {
+    switch (step->method) {
+    case MODEL_COMPACT: return compact_revision != model_compact_revision(self->model);
+    case MODEL_GRANT: return is_listed(leases, ((const Etcdserverpb__LeaseGrantRequest *)step->request)->id);
+    case MODEL_REVOKE: return !is_listed(leases, ((const Etcdserverpb__LeaseRevokeRequest *)step->request)->id);
+    default: return revision != model_revision(self->model);
+    }
+}
+
+/* `unanswered`: NULL, or a call of which it is not known whether it has been done. */
+static bool restart(struct player *self, enum target_restart how, const struct step *unanswered) {
     close_streams(self);
     struct model_identity before = self->identity;
     if (!self->target->ops->restart(self->target, how)) return differ(self, "the member did not come back");
-    look_at_clock(self);
-    model_restart(self->model);
     int64_t revision, compact_revision;
     if (!learn_identity(self, &revision, &compact_revision)) return false;
+    look_at_clock(self);
+    const Etcdserverpb__LeaseLeasesResponse *leases;
+    if (!list_leases(self, &leases)) return false;
+    if (unanswered != NULL && was_done(self, unanswered, revision, compact_revision, leases)) {
+        struct model_answer answer;
+        model_ask(self->model, unanswered->method, unanswered->request, &self->arena, &answer);
+    }
+    model_restart(self->model);
     model_set_identity(self->model, &self->identity);
     self->counts->restarts++;
     if (before.cluster_id != self->identity.cluster_id || before.member_id != self->identity.member_id ||
@@ -412,6 +445,18 @@ static bool restart(struct player *self, enum target_restart how) {
     return (revision == model_revision(self->model) && compact_revision == model_compact_revision(self->model)) ||
            differ(self, "revision %" PRId64 ", compacted at %" PRId64 ", after a restart: %" PRId64 ", %" PRId64,
                   model_revision(self->model), model_compact_revision(self->model), revision, compact_revision);
+}
+
+static bool crash_during(struct player *self, const struct step *step) {
+    if (step->method == MODEL_COMPACT && !wait_for(self, is_settled)) return false;
+    const struct model_method_info *info = model_method_info(step->method);
+    struct target_reply answer;
+    target_call_for(self->target, info->path, pb_pack_arena(step->request, &self->arena), step->turns, &self->arena,
+                    &answer);
+    if (answer.code == -1) return restart(self, TARGET_CRASH, step);
+    struct reply reply = {.code = answer.code, .text = answer.text};
+    if (reply.code == 0) decode(self, info->response, answer.message, &reply);
+    return judge(self, step->method, step->request, &reply) && restart(self, TARGET_CRASH, NULL);
 }
 
 static bool do_step(struct player *self, const struct step *step) {
@@ -433,14 +478,16 @@ static bool do_step(struct player *self, const struct step *step) {
         if (!self->target->ops->pass(self->target, step->duration_ns)) return differ(self, "the connection is lost");
         look_at_clock(self);
         return follow_expiries(self);
-    case STEP_STOP: return restart(self, TARGET_STOP);
-    default: return restart(self, TARGET_CRASH);
+    case STEP_STOP: return restart(self, TARGET_STOP, NULL);
+    case STEP_CRASH: return restart(self, TARGET_CRASH, NULL);
+    default: return crash_during(self, step);
     }
 }
 
 bool player_play(struct player *self, const struct play_options *options, size_t *ret_step) {
     *ret_step = SIZE_MAX;
     self->is_real = options->is_real;
+    self->is_told = options->is_told;
     self->alters_answer = options->alters_answer;
     self->drops_response = options->drops_response;
     if (!begin(self, options->history.seed)) return false;

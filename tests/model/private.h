@@ -6,6 +6,8 @@
 #include "base/vec.h"
 #include "model/model.h"
 
+#define MODEL_LARGE_BYTES 65536
+
 /* One change of one key, as etcd stores it. */
 struct model_record {
     int64_t main, sub;
@@ -31,6 +33,7 @@ struct model_lease {
 /* The hash that etcd keeps of a compaction: of what was between the one before and this. */
 struct model_compact_hash {
     uint32_t hash;
+    bool is_open; /* what the hash is differs from release to release */
     int64_t from, revision;
 };
 #define MODEL_COMPACT_HASHES 10
@@ -75,7 +78,8 @@ struct model {
     struct model_identity identity;
     struct model_compact_hash compact_hashes[MODEL_COMPACT_HASHES];
     size_t compact_hash_count;
-    bool may_sweep;           /* a compaction may not have finished in the background */
+    bool may_sweep; /* a compaction may not have finished in the background */
+    bool has_large; /* values of more than MODEL_LARGE_BYTES have been put: a server may let watchers fall behind */
     uint64_t *lost_deletions; /* NULL: there must be none */
     struct model_stream streams[MODEL_STREAMS_MAX];
 };
@@ -117,6 +121,8 @@ enum err model__txn(struct model *self, const Etcdserverpb__TxnRequest *request,
 /* ---- hash.c ---- */
 /* From the hash at `from` (a compacted revision) to `revision`. */
 uint32_t model__hash(struct model *self, int64_t from, int64_t revision, bool is_compacting);
+/* A key was deleted and made anew in just this revision: what is kept of it when hashing up to there, has changed. */
+bool model__is_hash_open_at(const struct model *self, int64_t revision);
 enum err model__hash_kv(struct model *self, int64_t revision, struct arena *arena, struct model_answer *ret_answer);
 
 /* ---- lease.c ---- */

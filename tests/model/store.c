@@ -191,6 +191,7 @@ void model__put(struct model *self, const Etcdserverpb__PutRequest *request, str
     if (request->prev_kv && before != NULL) response->prev_kv = model__key_value(before, arena);
     struct model_record *record = append(self, pb_slice(request->key));
     record->value = own(request->ignore_value ? before->value : pb_slice(request->value));
+    if (record->value.len > MODEL_LARGE_BYTES) self->has_large = true;
     record->lease = request->ignore_lease ? before->lease : request->lease;
     record->create_revision = before != NULL ? before->create_revision : record->main;
     record->version = before != NULL ? before->version + 1 : 1;

@@ -1,44 +1,63 @@
 /* target.c - calls and streams on a target's connection. */
 #include "model/target.h"
 
+#include <limits.h>
+
 #include "base/mem.h"
 
 /* ---- unary ---- */
 
 struct call {
     struct arena *arena;
-    struct target_reply *reply;
+    struct target_reply reply;
     bool is_done;
+    bool is_left; /* nobody waits any more: freed with its end */
 };
 
 static void call_message(void *context, struct slice message) {
     struct call *self = context;
-    self->reply->message = arena_copy(self->arena, message);
+    if (!self->is_left) self->reply.message = arena_copy(self->arena, message);
 }
 
 static void call_status(void *context, const struct grpc_status *status) {
     struct call *self = context;
-    self->reply->code = status->code;
-    self->reply->text = arena_copy(self->arena, status->text);
+    if (self->is_left) {
+        mem_free(self);
+        return;
+    }
+    self->reply.code = status->code;
+    self->reply.text = arena_copy(self->arena, status->text);
     self->is_done = true;
 }
 
 static const struct grpc_client_handler call_handler = {.on_message = call_message, .on_status = call_status};
 
-void target_call(struct target *self, const char *path, struct slice request, struct arena *arena,
+static void call(struct target *self, const char *path, struct slice request, unsigned turns, struct arena *arena,
                  struct target_reply *ret_reply) {
     *ret_reply = (struct target_reply){.code = -1, .text = SLICE_LITERAL("no answer")};
     if (self->client == NULL) return;
-    struct call call = {.arena = arena, .reply = ret_reply};
-    struct grpc_client_call_options options = {.path = path, .handler = &call_handler, .context = &call};
-    struct grpc_client_call *handle = grpc_client_unary(self->client, &options, request);
-    if (handle == NULL) return;
+    struct call *call = NEW(struct call);
+    call->arena = arena;
+    struct grpc_client_call_options options = {.path = path, .handler = &call_handler, .context = call};
+    bool is_started = grpc_client_unary(self->client, &options, request) != NULL;
     int64_t until_ns = env_now_ns(self->env) + TARGET_PATIENCE_NS;
-    while (!call.is_done && self->ops->turn(self, true) && env_now_ns(self->env) < until_ns) continue;
-    if (call.is_done) return;
-    if (self->client != NULL) grpc_client_call_cancel(handle);
-    while (!call.is_done && self->ops->turn(self, true)) continue;
-    ret_reply->code = -1;
+    for (unsigned i = 0; is_started && !call->is_done && i < turns && env_now_ns(self->env) < until_ns; i++)
+        if (!self->ops->turn(self, true)) break;
+    if (call->is_done) *ret_reply = call->reply;
+    if (call->is_done || !is_started)
+        mem_free(call);
+    else
+        call->is_left = true;
+}
+
+void target_call(struct target *self, const char *path, struct slice request, struct arena *arena,
+                 struct target_reply *ret_reply) {
+    call(self, path, request, UINT_MAX, arena, ret_reply);
+}
+
+void target_call_for(struct target *self, const char *path, struct slice request, unsigned turns, struct arena *arena,
+                     struct target_reply *ret_reply) {
+    call(self, path, request, turns, arena, ret_reply);
 }
 
 /* ---- streams ---- */

@@ -53,6 +53,10 @@ struct target_reply {
 void target_call(struct target *self, const char *path, struct slice request, struct arena *arena,
                  struct target_reply *ret_reply);
 
+/* The same, but only for so many turns: code -1 when nothing has come by then. The target is to be restarted next. */
+void target_call_for(struct target *self, const char *path, struct slice request, unsigned turns, struct arena *arena,
+                     struct target_reply *ret_reply);
+
 /* A stream: requests out, messages in. */
 struct target_stream;
 struct target_stream *target_stream_open(struct target *self, const char *path);

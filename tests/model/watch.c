@@ -146,7 +146,7 @@ static void cancel(struct model *self, struct model_stream *stream, int64_t id) 
 static void progress(struct model *self, struct model_stream *stream) {
     struct model_control *control = expect(self, stream);
     control->response.watch_id = -1;
-    control->is_optional = stream->watchers.count == 0;
+    control->is_optional = stream->watchers.count == 0 || self->has_large;
     for (size_t i = 0; i < stream->watchers.count; i++) {
         const struct model_watcher *watcher = stream->watchers.items[i];
         if (!watcher->is_synced || watcher->is_compacted || watcher->start > self->revision + 1)
@@ -282,34 +282,63 @@ static char *compare_events(const struct expected *expected, size_t count, Mvccp
     return wrong;
 }
 
+/* The first so many events: whole revisions, for a watcher that the server let fall behind. */
+static void expect_some(struct model *self, const struct model_watcher *watcher, size_t count, struct arena *arena,
+                        struct expected *ret_expected) {
+    int64_t last = 0;
+    for (size_t i = 0; i < self->records.count; i++) {
+        const struct model_record *record = self->records.items[i];
+        if (ret_expected->events.count >= count && record->main != last) break;
+        last = record->main;
+        add_event(self, watcher, record, arena, ret_expected);
+    }
+    ret_expected->next = last + 1;
+    ret_expected->is_partial = true;
+}
+
+enum shape { SHAPE_ONE, SHAPE_BATCH, SHAPE_BATCH_WITHOUT_LOST, SHAPE_SOME };
+
+static char *take_as(struct model *self, struct model_watcher *watcher, enum shape shape, int64_t header_revision,
+                     size_t count, Mvccpb__Event *const *events) {
+    struct arena arena;
+    arena_init(&arena, 0);
+    struct expected expected = {.is_without_lost = shape == SHAPE_BATCH_WITHOUT_LOST};
+    if (shape == SHAPE_ONE)
+        expect_one(self, watcher, &arena, &expected);
+    else if (shape == SHAPE_SOME)
+        expect_some(self, watcher, count, &arena, &expected);
+    else
+        expect_batch(self, watcher, header_revision, &arena, &expected);
+    char *wrong = compare_events(&expected, count, events);
+    if (wrong == NULL && (shape == SHAPE_ONE ? header_revision != expected.next - 1
+                                             : header_revision < events[count - 1]->kv->mod_revision))
+        wrong = complain("events up to revision %" PRId64 " and revision %" PRId64 " in the header", expected.next - 1,
+                         header_revision);
+    if (wrong == NULL) {
+        watcher->next = expected.next;
+        watcher->is_synced = !expected.is_partial;
+        watcher->may_compact = watcher->may_compact && !watcher->is_synced;
+        if (shape == SHAPE_BATCH_WITHOUT_LOST) *self->lost_deletions += expected.lost;
+    }
+    VEC_RELEASE(&expected.events);
+    arena_release(&arena);
+    return wrong;
+}
+
 static char *take_whole(struct model *self, struct model_watcher *watcher, int64_t header_revision, size_t count,
                         Mvccpb__Event *const *events) {
     if (header_revision > self->revision)
         return complain("the header's revision %" PRId64 " is not reached yet", header_revision);
-    struct arena arena;
-    arena_init(&arena, 0);
-    struct expected expected = {0};
-    if (watcher->is_synced)
-        expect_one(self, watcher, &arena, &expected);
-    else
-        expect_batch(self, watcher, header_revision, &arena, &expected);
-    char *wrong = compare_events(&expected, count, events);
-    if (wrong != NULL && self->lost_deletions != NULL && !watcher->is_synced) {
+    bool may_lose = self->lost_deletions != NULL && !watcher->is_synced;
+    char *wrong = take_as(self, watcher, watcher->is_synced ? SHAPE_ONE : SHAPE_BATCH, header_revision, count, events);
+    if (wrong != NULL && may_lose) {
         mem_free(wrong);
-        VEC_RELEASE(&expected.events);
-        expected = (struct expected){.is_without_lost = true};
-        expect_batch(self, watcher, header_revision, &arena, &expected);
-        wrong = compare_events(&expected, count, events);
-        *self->lost_deletions += wrong == NULL ? expected.lost : 0;
+        wrong = take_as(self, watcher, SHAPE_BATCH_WITHOUT_LOST, header_revision, count, events);
     }
-    if (wrong == NULL && watcher->is_synced && header_revision != expected.next - 1)
-        wrong = complain("a live response for revision %" PRId64 " says %" PRId64 " in its header", expected.next - 1,
-                         header_revision);
-    watcher->next = expected.next;
-    if (!expected.is_partial) watcher->is_synced = true;
-    watcher->may_compact = watcher->may_compact && !watcher->is_synced;
-    VEC_RELEASE(&expected.events);
-    arena_release(&arena);
+    if (wrong != NULL && self->has_large) {
+        mem_free(wrong);
+        wrong = take_as(self, watcher, SHAPE_SOME, header_revision, count, events);
+    }
     return wrong;
 }
 
@@ -416,7 +445,8 @@ char *model_stream_take(struct model *self, size_t index, const Etcdserverpb__Wa
         return complain("events and more in one response");
     if (watcher == NULL) return complain("events of a watcher that is not there");
     for (size_t i = 0; i < stream->controls.count; i++)
-        if (stream->controls.items[i].response.created && stream->controls.items[i].response.watch_id == watcher->id)
+        if (stream->controls.items[i].response.created && !stream->controls.items[i].response.canceled &&
+            stream->controls.items[i].response.watch_id == watcher->id)
             return complain("events before the watcher was created");
     return take_events(self, watcher, response);
 }
