@@ -276,6 +276,8 @@ enum err bolt_tx_commit(struct bolt_tx *tx, struct bolt_commit_stats *ret_stats)
     if (error == OK && !db->options.no_sync) error = env_fdatasync(db->file);
     bool may_go_on = error == ERR_NO_DISK_SPACE; /* nothing leads to what was written */
     if (error == OK) error = write_meta(tx);
+    /* The full disk that may be waited for is the one from before the meta page. */
+    if (error == ERR_NO_DISK_SPACE && !may_go_on) error = ERR_IO;
     stats.write_ns = tx->write_ns + env_now_ns(db->env) - start_ns;
     stats.written_bytes = tx->written_bytes;
     if (error != OK) {
