@@ -2,7 +2,6 @@
 
 #include "base/check.h"
 #include "base/mem.h"
-#include "bolt/bolt.h"
 #include "lease/lessor.h"
 #include "mvcc/store.h"
 
@@ -10,7 +9,6 @@
 #include <string.h>
 
 #define HOST_ADDRESS "host:2379"
-#define DATABASE_PATH SIM_DATA_DIR "/member/snap/db"
 
 void sim_stage_init(struct sim_stage *self, uint64_t seed, const struct sim_member_options *options) {
     *self = (struct sim_stage){.sim = sim_new(seed), .disk = sim_disk_new()};
@@ -134,23 +132,35 @@ bool sim_state_equals(const struct sim_state *a, const struct sim_state *b) {
 
 static void tell_finding(void *context, const char *text) { fprintf(stderr, "bolt check: %s\n", text); }
 
+bool sim_database_open(struct sim_database *self, struct sim_disk *disk, bool read_only, struct errmsg *message) {
+    struct bolt_options options = {.read_only = read_only};
+    *self = (struct sim_database){.sim = sim_new(1)};
+    self->machine = sim_machine_new(self->sim, "opener", disk, NULL);
+    if (sim_disk_file_bytes(disk, SIM_DATABASE_PATH) <= 0)
+        (void)err_set(message, ERR_NOT_FOUND_FILE, "there is no database");
+    else if (bolt_open(sim_machine_env(self->machine), SIM_DATABASE_PATH, &options, &self->bolt, message) == OK)
+        return true;
+    sim_database_close(self);
+    return false;
+}
+
+void sim_database_close(struct sim_database *self) {
+    bolt_close(self->bolt);
+    sim_machine_free(self->machine);
+    sim_free(self->sim);
+}
+
 size_t sim_check_database(struct sim_disk *disk) {
-    struct sim *sim = sim_new(1);
-    struct sim_machine *machine = sim_machine_new(sim, "checker", disk, NULL);
-    struct bolt_options options = {.read_only = true};
+    struct sim_database database;
     struct errmsg message = {{0}};
-    struct bolt *bolt;
-    size_t findings = 1;
-    if (bolt_open(sim_machine_env(machine), DATABASE_PATH, &options, &bolt, &message) == OK) {
-        struct bolt_tx *tx = bolt_begin_read(bolt);
-        findings = bolt_check(tx, tell_finding, NULL);
-        bolt_tx_end(tx);
-        bolt_close(bolt);
-    } else {
+    if (!sim_database_open(&database, disk, true, &message)) {
         tell_finding(NULL, message.text);
+        return 1;
     }
-    sim_machine_free(machine);
-    sim_free(sim);
+    struct bolt_tx *tx = bolt_begin_read(database.bolt);
+    size_t findings = bolt_check(tx, tell_finding, NULL);
+    bolt_tx_end(tx);
+    sim_database_close(&database);
     return findings;
 }
 

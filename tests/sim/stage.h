@@ -7,9 +7,12 @@
 #ifndef TESTS_SIM_STAGE_H
 #define TESTS_SIM_STAGE_H
 
+#include "bolt/bolt.h"
 #include "sim/client.h"
 #include "sim/disk.h"
 #include "sim/member.h"
+
+#define SIM_DATABASE_PATH SIM_DATA_DIR "/member/snap/db"
 
 struct sim_stage {
     struct sim *sim;
@@ -46,6 +49,15 @@ struct sim_state {
 /* As of a revision, with the leases of now; 0: now. False when the member failed meanwhile. */
 bool sim_stage_state(struct sim_stage *self, int64_t revision, struct sim_state *ret_state);
 bool sim_state_equals(const struct sim_state *a, const struct sim_state *b);
+/* The database of a member that does not run, for looking into it and for damage. */
+struct sim_database {
+    struct sim *sim;
+    struct sim_machine *machine;
+    struct bolt *bolt;
+};
+/* False with `message` (may be NULL): there is none, or it can't be opened. */
+bool sim_database_open(struct sim_database *self, struct sim_disk *disk, bool read_only, struct errmsg *message);
+void sim_database_close(struct sim_database *self);
 /* Findings of bolt_check in the disk's database; 0 = clean. No member may run. */
 size_t sim_check_database(struct sim_disk *disk);
 

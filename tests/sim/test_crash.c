@@ -8,8 +8,6 @@
  * SIM_EVERY=n looks at each n-th step only (1: all of them), SIM_SEED and SIM_BATCHES choose the scenario. */
 #include "base/bytes.h"
 #include "base/check.h"
-#include "base/mem.h"
-#include "bolt/bolt.h"
 #include "sim/script.h"
 
 #include <setjmp.h>
@@ -19,8 +17,6 @@
 #include <string.h>
 
 #include <cmocka.h>
-
-#define DATABASE_PATH SIM_DATA_DIR "/member/snap/db"
 
 struct sweep {
     struct script *script;
@@ -262,7 +258,7 @@ static void test_an_acknowledgement_before_the_sync_is_noticed(void **state) {
 
 /* The sync between a commit's pages and its meta page. */
 static void leave_out_page_syncs(struct sweep *self, struct sim_disk_call *call) {
-    if (strcmp(call->path, DATABASE_PATH) != 0) return;
+    if (strcmp(call->path, SIM_DATABASE_PATH) != 0) return;
     if (call->op == SIM_DISK_WRITE) self->wrote_pages = call->offset >= 8192;
     if (call->op == SIM_DISK_SYNC && self->wrote_pages) call->pretend = true;
 }
@@ -273,28 +269,22 @@ static void test_a_meta_page_before_its_pages_is_noticed(void **state) {
 }
 
 static void shift_consistent_index(struct sim_disk *disk, int64_t by) {
-    struct sim *sim = sim_new(1);
-    struct sim_machine *machine = sim_machine_new(sim, "tamperer", disk, NULL);
-    struct bolt *bolt;
+    struct sim_database database;
     struct bolt_tx *tx;
     struct bolt_bucket *meta;
     struct slice key = SLICE_LITERAL("consistent_index"), value;
-    if (sim_disk_file_bytes(disk, DATABASE_PATH) > 0 &&
-        bolt_open(sim_machine_env(machine), DATABASE_PATH, NULL, &bolt, NULL) == OK) {
-        CHECK(bolt_begin_write(bolt, &tx) == OK);
-        uint8_t shifted[8];
-        if (bolt_bucket_open(bolt_tx_root(tx), SLICE_LITERAL("meta"), &meta) == OK &&
-            bolt_get(meta, key, &value) == OK && value.len == 8 && load_u64be(value.data) > 20) {
-            store_u64be(shifted, load_u64be(value.data) + (uint64_t)by);
-            CHECK(bolt_put(meta, key, slice_make(shifted, 8)) == OK);
-            CHECK(bolt_tx_commit(tx, NULL) == OK);
-        } else {
-            bolt_tx_end(tx);
-        }
-        bolt_close(bolt);
+    if (!sim_database_open(&database, disk, false, NULL)) return;
+    CHECK(bolt_begin_write(database.bolt, &tx) == OK);
+    uint8_t shifted[8];
+    if (bolt_bucket_open(bolt_tx_root(tx), SLICE_LITERAL("meta"), &meta) == OK && bolt_get(meta, key, &value) == OK &&
+        value.len == 8 && load_u64be(value.data) > 20) {
+        store_u64be(shifted, load_u64be(value.data) + (uint64_t)by);
+        CHECK(bolt_put(meta, key, slice_make(shifted, 8)) == OK);
+        CHECK(bolt_tx_commit(tx, NULL) == OK);
+    } else {
+        bolt_tx_end(tx);
     }
-    sim_machine_free(machine);
-    sim_free(sim);
+    sim_database_close(&database);
 }
 
 static void index_behind(struct sweep *self, struct sim_disk *image) { shift_consistent_index(image, -2); }

@@ -5,7 +5,6 @@
 #include "base/check.h"
 #include "base/mem.h"
 #include "base/vec.h"
-#include "bolt/bolt.h"
 #include "client/watch.h"
 #include "pb/arena_pb.h"
 #include "pb/rpc.pb-c.h"
@@ -120,20 +119,16 @@ static void test_17780_the_revision_does_not_go_back(void **state) {
 
 /* A database whose newest revision was compacted away, as etcd before 3.5.14 leaves it. */
 static void take_away_revision(struct sim_disk *disk, int64_t revision) {
-    struct sim *sim = sim_new(1);
-    struct sim_machine *machine = sim_machine_new(sim, "tamperer", disk, NULL);
-    struct bolt *bolt;
+    struct sim_database database;
     struct bolt_tx *tx;
     struct bolt_bucket *keys;
     uint8_t key[BACKEND_REVISION_MAX_BYTES];
-    CHECK(bolt_open(sim_machine_env(machine), SIM_DATA_DIR "/member/snap/db", NULL, &bolt, NULL) == OK);
-    CHECK(bolt_begin_write(bolt, &tx) == OK);
+    CHECK(sim_database_open(&database, disk, false, NULL));
+    CHECK(bolt_begin_write(database.bolt, &tx) == OK);
     CHECK(bolt_bucket_open(bolt_tx_root(tx), SLICE_LITERAL("key"), &keys) == OK);
     CHECK(bolt_delete(keys, slice_make(key, backend_revision_encode(key, revision, 0, true))) == OK);
     CHECK(bolt_tx_commit(tx, NULL) == OK);
-    bolt_close(bolt);
-    sim_machine_free(machine);
-    sim_free(sim);
+    sim_database_close(&database);
 }
 
 static void test_17780_nor_with_a_database_without_its_newest_revision(void **state) {
@@ -469,7 +464,7 @@ static void assert_whole(struct image *image) {
     assert_true(image->is_over);
     assert_int_equal(image->bytes.len % 4096, 32); /* the file, and behind it its SHA-256 */
     struct sim_disk *disk = sim_disk_new();
-    sim_disk_put_file(disk, SIM_DATA_DIR "/member/snap/db", slice_make(image->bytes.data, image->bytes.len - 32));
+    sim_disk_put_file(disk, SIM_DATABASE_PATH, slice_make(image->bytes.data, image->bytes.len - 32));
     assert_int_equal(sim_check_database(disk), 0);
     sim_disk_free(disk);
 }
