@@ -27,11 +27,11 @@ struct api;
 #define API_WATCH_CONN_QUEUE_BYTES ((size_t)32 << 20)
 /* An event from this size on is queued by reference, however many streams it goes to. */
 #define API_WATCH_SHARED_EVENT_BYTES 4096
-/* Watchers of one stream, memory of all watchers, and keepalives of one stream that wait; beyond them the stream ends
- * with ERR_TOO_MANY_REQUESTS. */
+/* Watchers of one stream, and memory of all watchers; beyond them the stream ends with ERR_TOO_MANY_REQUESTS. */
 #define API_WATCHERS_PER_STREAM 1000000
 #define API_WATCHERS_MAX_BYTES ((size_t)1 << 30)
-#define API_KEEPALIVES_PER_STREAM 100000
+/* Keepalives of one stream that wait; beyond them its client is stopped by the window. */
+#define API_KEEPALIVES_PER_STREAM 1000
 /* Calls at a time of each kind that read the whole database; beyond them ERR_TOO_MANY_REQUESTS. Hash and HashKV are
  * one kind. */
 #define API_SNAPSHOTS_MAX 16
@@ -46,7 +46,7 @@ struct api;
 #define API_RANGE_COPY_BYTES (64 * 1024)
 /* What all ranges that are being answered have gathered together (some 40 bytes a key); the one that goes beyond it
  * ends with ERR_TOO_MANY_REQUESTS, unless it is alone. */
-#define API_RANGE_PLACES_MAX_BYTES ((size_t)1 << 30)
+#define API_RANGE_PLACES_MAX_BYTES ((size_t)512 << 20)
 
 struct api_options {
     struct server *server;

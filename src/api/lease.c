@@ -132,6 +132,7 @@ struct keepalive_stream {
     struct server_lease_call renewal;
     bool is_renewing;
     bool has_half_closed;
+    bool is_held_back;       /* enough of them wait */
     int64_t header_revision; /* taken before renewing */
     VEC(int64_t) waiting;    /* lease ids */
     size_t next;
@@ -168,9 +169,18 @@ static void renewed(struct server_lease_call *renewal) {
     renew_next(self);
 }
 
+/* Gives back what was taken from the queue's beginning. */
+static void tidy(struct keepalive_stream *self) {
+    if (self->next != self->waiting.count && self->next < API_KEEPALIVES_PER_STREAM) return;
+    size_t left = self->waiting.count - self->next;
+    if (left != 0) memmove(self->waiting.items, self->waiting.items + self->next, left * sizeof *self->waiting.items);
+    self->waiting.count = left;
+    self->next = 0;
+}
+
 static void renew_next(struct keepalive_stream *self) {
-    if (self->next == self->waiting.count) {
-        self->next = self->waiting.count = 0;
+    tidy(self);
+    if (self->waiting.count == 0) {
         if (!self->has_half_closed) return;
         struct grpc_call *call = self->call;
         stream_free(self);
@@ -181,10 +191,14 @@ static void renew_next(struct keepalive_stream *self) {
     self->header_revision = store_revision(server_store(self->api->server));
     enum err error = api__check_lease_keys(self->api, self->call, self->renewal.lease, true);
     if (error == OK) error = server_lease_renew(self->api->server, &self->renewal);
-    if (error != OK)
+    if (error != OK) {
         fail_stream(self, error);
-    else
-        self->is_renewing = true;
+        return;
+    }
+    self->is_renewing = true;
+    if (!self->is_held_back || self->waiting.count - self->next > API_KEEPALIVES_PER_STREAM / 2) return;
+    self->is_held_back = false;
+    grpc_call_hold_back(self->call, false); /* the stream may have ended then */
 }
 
 static void keepalive(struct grpc_call *call) {
@@ -201,17 +215,17 @@ static void keepalive_message(struct grpc_call *call, struct slice message) {
     arena_reset(&self->arena);
     const Etcdserverpb__LeaseKeepAliveRequest *request =
         pb_unpack(&etcdserverpb__lease_keep_alive_request__descriptor, message, &self->arena);
-    bool is_flood = self->waiting.count - self->next >= API_KEEPALIVES_PER_STREAM;
-    if (request == NULL || is_flood) {
+    if (request == NULL) {
         if (self->is_renewing) server_lease_call_cancel(self->api->server, &self->renewal);
         stream_free(self);
-        if (is_flood)
-            grpc_call_fail(call, ERR_TOO_MANY_REQUESTS);
-        else
-            api__fail_malformed(call);
+        api__fail_malformed(call);
         return;
     }
     VEC_PUSH(&self->waiting, request->id);
+    if (self->waiting.count - self->next >= API_KEEPALIVES_PER_STREAM) {
+        self->is_held_back = true;
+        grpc_call_hold_back(call, true);
+    }
     if (!self->is_renewing) renew_next(self);
 }
 

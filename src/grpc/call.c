@@ -69,12 +69,19 @@ static void leave_server(struct grpc_call *call) {
     list_remove(&call->link);
 }
 
+/* Answers go with the arena of their call, but for those of streams, which outlast it, and for long ones: of a client
+ * that does not read they go at once. */
+#define ARENA_MESSAGE_BYTES 4096
+static bool is_on_heap(const struct grpc_call *call, size_t message_bytes) {
+    return (call->entry != NULL && call->entry->method->server_stream) || message_bytes > ARENA_MESSAGE_BYTES;
+}
+
 void grpc__call_release(struct grpc_call *call) {
     call->is_over = true;
     call->server->call_count--;
     buf_release(&call->partial);
     buf_release(&call->held);
-    if (call->reserved != NULL && call->entry != NULL && call->entry->method->server_stream) mem_free(call->reserved);
+    if (call->reserved != NULL && is_on_heap(call, call->reserved_bytes)) mem_free(call->reserved);
 }
 
 void grpc__call_refuse(struct grpc_call *call, int http_status, int code, struct slice text) {
@@ -153,33 +160,32 @@ static void observe_sent(struct grpc_call *call, size_t message_bytes) {
     if (observer->sent != NULL) observer->sent(observer->context, call, message_bytes);
 }
 
-/* Whether the message goes on the heap: those of unary calls go with the arena. */
-static bool is_streaming(const struct grpc_call *call) { return call->entry->method->server_stream; }
-
-static void *message_alloc(struct grpc_call *call, size_t size_bytes) {
-    return is_streaming(call) ? mem_alloc(size_bytes) : arena_alloc(&call->request->arena, size_bytes);
+/* Memory for a prefix and a message of message_bytes. */
+static uint8_t *message_alloc(struct grpc_call *call, size_t message_bytes) {
+    size_t size_bytes = GRPC_PREFIX_BYTES + message_bytes;
+    return is_on_heap(call, message_bytes) ? mem_alloc(size_bytes) : arena_alloc(&call->request->arena, size_bytes);
 }
 
-/* Queues memory of message_alloc. */
-static void write_owned(struct grpc_call *call, uint8_t *bytes, size_t size_bytes) {
-    struct slice all = slice_make(bytes, size_bytes);
-    http_reply_write_piece(call->request,
-                           is_streaming(call) ? (struct http_piece){all, mem_free, bytes} : http_piece_kept(all));
+/* Queues it. */
+static void write_owned(struct grpc_call *call, uint8_t *bytes, size_t message_bytes) {
+    struct slice all = slice_make(bytes, GRPC_PREFIX_BYTES + message_bytes);
+    bool is_heap = is_on_heap(call, message_bytes);
+    http_reply_write_piece(call->request, is_heap ? (struct http_piece){all, mem_free, bytes} : http_piece_kept(all));
 }
 
 static void send_packed(struct grpc_call *call, const struct http_piece *pieces, size_t count) {
     struct buf packed = BUF_INIT;
     grpc__gzip(pieces, count, &packed);
-    uint8_t *room = message_alloc(call, GRPC_PREFIX_BYTES + packed.len);
+    uint8_t *room = message_alloc(call, packed.len);
     store_prefix(room, true, packed.len);
     memcpy(room + GRPC_PREFIX_BYTES, packed.data, packed.len);
-    write_owned(call, room, GRPC_PREFIX_BYTES + packed.len);
+    write_owned(call, room, packed.len);
     buf_release(&packed);
 }
 
 uint8_t *grpc_call_reserve(struct grpc_call *call, size_t size_bytes) {
     CHECK(call->reserved == NULL && !call->is_over);
-    call->reserved = message_alloc(call, GRPC_PREFIX_BYTES + size_bytes);
+    call->reserved = message_alloc(call, size_bytes);
     call->reserved_bytes = size_bytes;
     return call->reserved + GRPC_PREFIX_BYTES;
 }
@@ -195,11 +201,11 @@ void grpc_call_send_reserved(struct grpc_call *call) {
     if (drops || call->uses_gzip) {
         struct http_piece piece = {slice_make(room + GRPC_PREFIX_BYTES, call->reserved_bytes), NULL, NULL};
         if (!drops) send_packed(call, &piece, 1);
-        if (is_streaming(call)) mem_free(room);
+        if (is_on_heap(call, call->reserved_bytes)) mem_free(room);
         return;
     }
     store_prefix(room, false, call->reserved_bytes);
-    write_owned(call, room, GRPC_PREFIX_BYTES + call->reserved_bytes);
+    write_owned(call, room, call->reserved_bytes);
 }
 
 void grpc_call_send(struct grpc_call *call, struct slice message) {
@@ -228,9 +234,9 @@ void grpc_call_send_pieces(struct grpc_call *call, const struct http_piece *piec
         release_pieces(pieces, count);
         return;
     }
-    uint8_t *prefix = message_alloc(call, GRPC_PREFIX_BYTES);
+    uint8_t *prefix = message_alloc(call, 0);
     store_prefix(prefix, false, total_bytes);
-    write_owned(call, prefix, GRPC_PREFIX_BYTES);
+    write_owned(call, prefix, 0);
     for (size_t i = 0; i < count; i++) http_reply_write_piece(call->request, pieces[i]);
 }
 

@@ -110,6 +110,10 @@ size_t grpc_call_queued_bytes(const struct grpc_call *call);
 #define GRPC_CALL_QUEUE_MAX (1024 * 1024)
 /* The same of all calls of its connection. */
 size_t grpc_call_conn_queued_bytes(const struct grpc_call *call);
+/* While held back no message of a client stream is delivered and the client is stopped by its window. Letting go
+ * delivers what waits, from inside: the call may have ended when this returns. Not from inside on_message with false.
+ */
+void grpc_call_hold_back(struct grpc_call *call, bool is_held_back);
 /* Ends a streaming call with status OK. */
 void grpc_call_finish(struct grpc_call *call);
 

@@ -60,9 +60,10 @@ struct grpc_call {
     size_t held_unconsumed_bytes;
 
     /* sending */
-    uint8_t *reserved; /* prefix and room; in the arena for unary calls, else on the heap */
+    uint8_t *reserved; /* prefix and room; in the arena for short answers of unary calls, else on the heap */
     size_t reserved_bytes;
 
+    bool is_held_back;  /* by the handler */
     bool uses_gzip;     /* grpc-encoding: gzip */
     bool is_dispatched; /* on_call was called */
     bool has_message;   /* unary: later bytes are nobody's */

@@ -145,7 +145,7 @@ static size_t take(struct grpc_call *call, struct slice bytes) {
 }
 
 static bool is_paused(const struct grpc_call *call) {
-    return http_reply_queued_bytes(call->request) > GRPC_CALL_QUEUE_MAX;
+    return call->is_held_back || http_reply_queued_bytes(call->request) > GRPC_CALL_QUEUE_MAX;
 }
 
 /* The call may be over after any step: it stays readable, because the request is held or still on the wire. */
@@ -203,4 +203,9 @@ void grpc__receive_resume(struct grpc_call *call) {
     buf_release(&held);
     if (!call->is_over) count_kept(call);
     if (call->held.len == 0 && call->is_half_closed) half_close(call);
+}
+
+void grpc_call_hold_back(struct grpc_call *call, bool is_held_back) {
+    call->is_held_back = is_held_back;
+    if (!is_held_back && call->held.len != 0 && is_open(call)) grpc__receive_resume(call);
 }

@@ -2,7 +2,7 @@
 #include "http/internal.h"
 
 /* Who reads gets the chance to: a turn's answers are sent at its end. */
-#define RELIEF_DELAY_NS INT64_C(10000000)
+#define RELIEF_DELAY_NS INT64_C(1000000)
 #define CLOSING_NS INT64_C(1000000)
 
 void http__server_want_relief(struct http_server *self) {

@@ -207,7 +207,8 @@ void http__stream_push(struct http_stream *self, struct http_piece piece) {
     http__queue_push(&self->queue, piece.release != NULL ? piece : http__piece_copy(piece.bytes), &cost);
     conn->queued_bytes += self->queue.size_bytes - before;
     http__conn_hold_cost(conn, cost);
-    if (conn->queued_cost_bytes > HTTP_CONN_QUEUED_MAX) {
+    if (conn->queued_cost_bytes > HTTP_CONN_QUEUED_MAX ||
+        conn->server->held_bytes > HTTP_SERVER_HELD_MAX + HTTP_CONN_QUEUED_MAX) {
         http__stream_cut_off(self);
         return;
     }

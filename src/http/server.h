@@ -43,7 +43,7 @@ struct http_server;
 #define HTTP_PRODUCER_STALL_NS INT64_C(60000000000)
 /* Reply bytes that wait on one connection; the stream that adds more is reset. */
 #define HTTP_CONN_QUEUED_MAX ((size_t)128 * 1024 * 1024)
-/* See above. */
+/* See above. Answers that come before somebody has gone may add HTTP_CONN_QUEUED_MAX; then their streams are reset. */
 #define HTTP_SERVER_HELD_MAX ((size_t)512 * 1024 * 1024)
 
 struct http_server_options {

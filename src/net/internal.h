@@ -31,12 +31,16 @@ struct net_loop {
     struct list links;
     struct list dirty; /* to be flushed at the end of this turn, or when NET_FLUSH_BATCH have come together */
     size_t dirty_count;
-    struct list throttled; /* have read their budget */
+    struct list late;      /* links whose turn to read has not come: they go first in the next */
+    struct list served;    /* have read their budget, or were before those who are late */
+    struct list reading;   /* have read in this turn, and may go on */
     struct list lingering; /* have sent everything, oldest first */
     int64_t (*hook)(void *context);
     void *hook_context;
     uint64_t turn;
     uint64_t reads_end_ns; /* of this turn; 0: nothing was read yet */
+    size_t readers;        /* links that have read in this turn, */
+    size_t last_readers;   /* and in the last */
     struct buf scratch;    /* what one flush produces */
     uint8_t *read_bytes;
     struct net__signal signals[NET__SIGNALS_MAX];
@@ -59,7 +63,7 @@ struct net_link {
     void *machine;
     struct list link;
     struct list dirty_link;
-    struct list wait_link; /* throttled or lingering */
+    struct list wait_link; /* late, served, reading or lingering */
     struct buf unsent;     /* being written by libuv */
     uint64_t read_turn;
     size_t read_bytes; /* in that turn */
@@ -78,6 +82,8 @@ struct net_link {
     char peer[NET__PEER_MAX];
 };
 
+/* Bytes that one link may read in this turn. */
+size_t net__loop_read_budget(const struct net_loop *self);
 /* Whether this turn has read long enough. */
 bool net__loop_has_read_enough(struct net_loop *self);
 /* After a read: many answered links are not kept waiting for the rest of a long turn. */
@@ -93,6 +99,8 @@ void net__link_describe_peer(struct net_link *self);
 void net__link_connected(struct net_link *self);
 void net__link_flush(struct net_link *self);
 void net__link_resume_reading(struct net_link *self);
+/* Reads on when the loop says so, which finds it in that list of its own. */
+void net__link_throttle(struct net_link *self, struct list *where);
 void net__link_close(struct net_link *self, enum err reason);
 /* The socket does not take more now. */
 bool net__link_is_blocked(const struct net_link *self);

@@ -76,7 +76,9 @@ static void on_alloc(uv_handle_t *handle, size_t suggested_bytes, uv_buf_t *ret_
     struct net_link *self = handle->data;
     /* Without room libuv reports UV_ENOBUFS instead of reading. */
     bool is_late = net__loop_has_read_enough(self->loop);
-    *ret_room = uv_buf_init((char *)self->loop->read_bytes, is_late ? 0 : NET__READ_BYTES);
+    size_t budget_bytes = net__loop_read_budget(self->loop);
+    unsigned most = budget_bytes < NET__READ_BYTES ? (unsigned)budget_bytes : NET__READ_BYTES;
+    *ret_room = uv_buf_init((char *)self->loop->read_bytes, is_late ? 0 : most);
 }
 
 static void stop_reading(struct net_link *self) {
@@ -98,29 +100,32 @@ static void read_end(struct net_link *self, ssize_t error) {
     }
 }
 
-/* Reads on in the next turn. */
-static void throttle(struct net_link *self) {
+void net__link_throttle(struct net_link *self, struct list *where) {
     stop_reading(self);
     if (self->is_shut) return; /* lingering: the end will come */
     self->is_throttled = true;
     list_remove(&self->wait_link);
-    list_push_back(&self->loop->throttled, &self->wait_link);
+    list_push_back(where, &self->wait_link);
 }
 
 static void count_read(struct net_link *self, size_t size_bytes) {
     if (self->read_turn != self->loop->turn) {
         self->read_turn = self->loop->turn;
         self->read_bytes = 0;
+        self->loop->readers++;
+        list_remove(&self->wait_link);
+        list_push_back(&self->loop->reading, &self->wait_link);
     }
     self->read_bytes += size_bytes;
-    if (self->read_bytes >= NET_READ_BUDGET_BYTES) throttle(self);
+    if (self->read_bytes >= net__loop_read_budget(self->loop)) net__link_throttle(self, &self->loop->served);
 }
 
 static void on_read(uv_stream_t *stream, ssize_t size_bytes, const uv_buf_t *room) {
     struct net_link *self = stream->data;
     if (self->is_closing || size_bytes == 0) return;
     if (size_bytes == UV_ENOBUFS) {
-        throttle(self);
+        bool has_read = self->read_turn == self->loop->turn;
+        net__link_throttle(self, has_read ? &self->loop->served : &self->loop->late);
         return;
     }
     if (size_bytes < 0) {

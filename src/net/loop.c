@@ -17,6 +17,11 @@ static void flush_dirty(struct net_loop *self) {
     }
 }
 
+size_t net__loop_read_budget(const struct net_loop *self) {
+    bool are_many = self->readers > NET_MANY_READERS || self->last_readers > NET_MANY_READERS;
+    return are_many ? NET_READ_SHARE_BYTES : NET_READ_BUDGET_BYTES;
+}
+
 bool net__loop_has_read_enough(struct net_loop *self) {
     uint64_t now_ns = uv_hrtime();
     if (self->reads_end_ns == 0) self->reads_end_ns = now_ns + NET_TURN_READ_NS;
@@ -27,10 +32,10 @@ void net__loop_flush_batch(struct net_loop *self) {
     if (self->dirty_count >= NET_FLUSH_BATCH) flush_dirty(self);
 }
 
-static void resume_throttled(struct net_loop *self) {
+static void resume(struct list *links) {
     struct list batch;
     list_init(&batch);
-    list_splice_back(&batch, &self->throttled);
+    list_splice_back(&batch, links);
     while (!list_is_empty(&batch)) {
         struct net_link *link = CONTAINER_OF(batch.next, struct net_link, wait_link);
         list_remove(&link->wait_link);
@@ -38,12 +43,26 @@ static void resume_throttled(struct net_loop *self) {
     }
 }
 
+/* A turn that was cut short has links that did not read. The poll would report the same ones first again: so those who
+ * have read wait until nobody is late any more. */
+static void share_reading(struct net_loop *self) {
+    bool was_cut = !list_is_empty(&self->late);
+    while (!list_is_empty(&self->reading)) {
+        struct net_link *link = CONTAINER_OF(self->reading.next, struct net_link, wait_link);
+        if (was_cut)
+            net__link_throttle(link, &self->served);
+        else
+            list_remove(&link->wait_link);
+    }
+    resume(was_cut ? &self->late : &self->served);
+}
+
 /* libuv runs timers before it polls: without a turn in between, the poll would not know of the hook's next deadline. */
 static void on_hook_timer(uv_timer_t *timer) { ((struct net_loop *)timer->data)->has_turned = false; }
 static void on_idle(uv_idle_t *idle) {}
 
 static void schedule(struct net_loop *self, int64_t next_ns) {
-    if (next_ns == 0 || !list_is_empty(&self->dirty))
+    if (next_ns == 0 || !list_is_empty(&self->dirty) || !list_is_empty(&self->served))
         uv_idle_start(&self->idle, on_idle);
     else
         uv_idle_stop(&self->idle);
@@ -58,13 +77,15 @@ static void turn(struct net_loop *self) {
     self->has_turned = true;
     self->turn++;
     self->reads_end_ns = 0;
+    self->last_readers = self->readers;
+    self->readers = 0;
     int64_t next_ns = self->hook != NULL ? self->hook(self->hook_context) : -1;
     if (!list_is_empty(&self->dirty)) {
         flush_dirty(self);
         /* Flushing asks machines for bytes, which may start timers: they count for this poll. */
         if (self->hook != NULL) next_ns = self->hook(self->hook_context);
     }
-    resume_throttled(self);
+    share_reading(self);
     schedule(self, next_ns);
     if (self->is_stopping) uv_stop(&self->uv);
 }
@@ -116,7 +137,9 @@ struct net_loop *net_loop_new(void) {
     uv_check_start(&self->check, on_check);
     list_init(&self->links);
     list_init(&self->dirty);
-    list_init(&self->throttled);
+    list_init(&self->late);
+    list_init(&self->served);
+    list_init(&self->reading);
     list_init(&self->lingering);
     self->read_bytes = mem_alloc(NET__READ_BYTES);
     return self;

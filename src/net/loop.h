@@ -21,7 +21,9 @@
 
 struct net_loop;
 
-#define NET_READ_BUDGET_BYTES (256 * 1024)  /* a link and turn */
+#define NET_READ_BUDGET_BYTES (256 * 1024) /* a link and turn, */
+#define NET_READ_SHARE_BYTES (16 * 1024)   /* when more than NET_MANY_READERS have something */
+#define NET_MANY_READERS 64
 #define NET_WRITE_BUDGET_BYTES (512 * 1024) /* a link and turn */
 #define NET_TURN_READ_NS INT64_C(5000000)
 #define NET_FLUSH_BATCH 32

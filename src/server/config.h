@@ -23,7 +23,7 @@
 /* Bytes of entries in memory: a snapshot is taken after so many, however few entries they are, and then no more than
  * this is kept for followers, however few of --snapshot-catchup-entries that is. (etcd keeps 105,000 entries of any
  * size.) */
-#define SERVER_LOG_BYTES ((uint64_t)128 << 20)
+#define SERVER_LOG_BYTES ((uint64_t)64 << 20)
 
 struct server_config {
     const char *name;

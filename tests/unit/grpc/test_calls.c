@@ -507,6 +507,29 @@ static void who_does_not_read_is_not_read(void **state) {
     buf_release(&message);
 }
 
+static void who_is_held_back_waits_in_his_window(void **state) {
+    struct fixture *self = *state;
+    struct outcome *outcome = begin(self, 0, "/t.T/Collect", NULL, 0);
+    pair_pump(&self->pair);
+    grpc_call_hold_back(self->kept, true);
+    char text[20000];
+    memset(text, 'x', sizeof text);
+    for (int i = 0; i < 100; i++) grpc_client_call_send(outcome->call, slice_make(text, sizeof text));
+    grpc_client_call_half_close(outcome->call);
+    pair_pump(&self->pair);
+    assert_int_equal(self->received, 0);
+    assert_int_equal(self->half_closed, 0);
+    assert_true(grpc_client_call_queued_bytes(outcome->call) > 0); /* the window is closed */
+    grpc_call_hold_back(self->kept, false);
+    assert_true(self->received > 0 && self->received < 100);
+    pair_pump(&self->pair);
+    assert_int_equal(self->received, 100);
+    assert_int_equal(self->half_closed, 1);
+    grpc_call_reply(self->kept, SLICE_NONE);
+    pair_pump(&self->pair);
+    assert_int_equal(outcome->code, GRPC_OK);
+}
+
 static void a_paused_client_call_gets_everything_later(void **state) {
     struct fixture *self = *state;
     struct outcome *outcome = begin(self, 0, "/t.T/Chat", NULL, 0);
@@ -612,6 +635,7 @@ int main(void) {
         TEST(an_empty_stream_finishes),
         TEST(the_queue_of_a_slow_reader_is_seen_and_drains),
         TEST(who_does_not_read_is_not_read),
+        TEST(who_is_held_back_waits_in_his_window),
         TEST(a_paused_client_call_gets_everything_later),
         TEST(pieces_on_demand_make_one_message),
         TEST(pieces_end_when_the_client_goes),

@@ -108,7 +108,7 @@ static uint32_t last_code(struct slice payload) {
     return (uint32_t)at[0] << 24 | (uint32_t)at[1] << 16 | (uint32_t)at[2] << 8 | at[3];
 }
 
-#define RELIEF_NS INT64_C(10000000)
+#define RELIEF_NS INT64_C(1000000)
 
 static int setup(void **state) {
     struct fixture *self = NEW(struct fixture);
