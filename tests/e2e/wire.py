@@ -9,6 +9,12 @@ DATA, HEADERS, RST, SETTINGS, PING, GOAWAY, WINDOW_UPDATE = 0, 1, 3, 4, 6, 7, 8
 GRPC = [("content-type", "application/grpc"), ("te", "trailers")]
 
 
+def readable(s, limit):
+    p = select.poll()       # unlike select, for descriptors of any number
+    p.register(s, select.POLLIN)
+    return bool(p.poll(limit * 1000))
+
+
 class Stream:
     """What came for one request: headers, trailers, whole messages, the code of a reset."""
 
@@ -54,14 +60,14 @@ class Wire:
 
     def send(self, number, *pairs, end=False):
         m = message(*pairs)
-        m = b"\0" + len(m).to_bytes(4, "big") + m
-        while m:
+        m, at = memoryview(b"\0" + len(m).to_bytes(4, "big") + m), 0
+        while at < len(m):
             if not self.until(lambda: min(self.room[0], self.room[number]) > 0):
                 raise RuntimeError("no room to send")
-            size = min(16384, self.room[0], self.room[number], len(m))
+            size = min(16384, self.room[0], self.room[number], len(m) - at)
             self.room[0], self.room[number] = self.room[0] - size, self.room[number] - size
-            self.socket.sendall(frame(DATA, 1 if end and size == len(m) else 0, number, m[:size]))
-            m = m[size:]
+            self.socket.sendall(frame(DATA, 1 if end and at + size == len(m) else 0, number, m[at:at + size]))
+            at += size
 
     def reset(self, number):
         self.socket.sendall(frame(RST, 0, number, struct.pack(">I", 8)))
@@ -73,7 +79,7 @@ class Wire:
 
     def read(self, limit=5.0):
         """Takes in what is there, waiting at most limit seconds for something."""
-        if self.is_closed or not select.select([self.socket], [], [], limit)[0]:
+        if self.is_closed or not readable(self.socket, limit):
             return False
         try:
             got = self.socket.recv(1 << 18)
