@@ -27,8 +27,7 @@ struct api;
 #define API_WATCH_CONN_QUEUE_BYTES ((size_t)32 << 20)
 /* An event from this size on is queued by reference, however many streams it goes to. */
 #define API_WATCH_SHARED_EVENT_BYTES 4096
-/* Watchers of one stream, and memory of all watchers; beyond them the stream ends with ERR_TOO_MANY_REQUESTS. */
-#define API_WATCHERS_PER_STREAM 1000000
+/* Memory of all watchers; the stream that asks for more ends with ERR_TOO_MANY_REQUESTS. */
 #define API_WATCHERS_MAX_BYTES ((size_t)1 << 30)
 /* Keepalives of one stream that wait; beyond them its client is stopped by the window. */
 #define API_KEEPALIVES_PER_STREAM 1000

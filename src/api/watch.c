@@ -387,7 +387,7 @@ static void on_message(struct grpc_call *call, struct slice message) {
     }
     switch (request->request_union_case) {
     case ETCDSERVERPB__WATCH_REQUEST__REQUEST_UNION_CREATE_REQUEST:
-        if (self->watches.count >= API_WATCHERS_PER_STREAM || self->api->watch_bytes >= API_WATCHERS_MAX_BYTES) {
+        if (self->api->watch_bytes >= API_WATCHERS_MAX_BYTES) {
             stream_free(self);
             grpc_call_fail(call, ERR_TOO_MANY_REQUESTS);
             return;

@@ -5,7 +5,6 @@
 #include <time.h>
 
 #define NS_PER_SECOND INT64_C(1000000000)
-#define DEFAULT_HEADER_TIMEOUT_NS (300 * NS_PER_SECOND)
 #define DEFAULT_KEEPALIVE_MIN_NS (300 * NS_PER_SECOND)
 
 static const char h2_preface[] = "PRI * HTTP/2.0\r\n";
@@ -14,7 +13,7 @@ struct http_server *http_server_new(const struct http_server_options *options) {
     struct http_server *self = NEW(struct http_server);
     self->options = *options;
     if (self->options.keepalive_min_ns <= 0) self->options.keepalive_min_ns = DEFAULT_KEEPALIVE_MIN_NS;
-    if (self->options.header_timeout_ns <= 0) self->options.header_timeout_ns = DEFAULT_HEADER_TIMEOUT_NS;
+    if (self->options.header_timeout_ns <= 0) self->options.header_timeout_ns = HTTP_HEADER_TIMEOUT_NS;
     list_init(&self->pool);
     list_init(&self->conns);
     self->relief.callback = http__server_relieve;

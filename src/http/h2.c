@@ -97,6 +97,12 @@ static int on_frame(nghttp2_session *session, const nghttp2_frame *frame, void *
             body_complete(stream);
         return 0;
     }
+    case NGHTTP2_SETTINGS:
+        if (!conn->has_greeted) {
+            conn->has_greeted = true;
+            h2__keepalive_start(conn);
+        }
+        return 0;
     case NGHTTP2_RST_STREAM: h2__reset_received(conn); return 0;
     case NGHTTP2_PING:
         if (!(frame->hd.flags & NGHTTP2_FLAG_ACK)) {
@@ -324,7 +330,7 @@ void h2__start(struct http_conn *conn) {
     CHECK(nghttp2_submit_settings(conn->session, NGHTTP2_FLAG_NONE, settings, count) == 0);
     CHECK(nghttp2_session_set_local_window_size(conn->session, NGHTTP2_FLAG_NONE, 0, HTTP_CONN_WINDOW) == 0);
     conn->headers = h2__headers_new();
-    h2__keepalive_start(conn);
+    conn->last_client_ping_ns = INT64_MIN;
 }
 
 void h2__free(struct http_conn *conn) {
@@ -332,7 +338,12 @@ void h2__free(struct http_conn *conn) {
     nghttp2_session_del(conn->session);
 }
 
-void h2__timer(struct http_conn *conn) { h2__keepalive_timer(conn); }
+void h2__timer(struct http_conn *conn) {
+    if (conn->has_greeted)
+        h2__keepalive_timer(conn);
+    else
+        conn->is_broken = conn->is_finished = true; /* its preface took too long */
+}
 
 void h2__stop(struct http_conn *conn) {
     nghttp2_submit_shutdown_notice(conn->session);

@@ -164,6 +164,7 @@ struct http_conn {
     int64_t last_client_ping_ns;
     int64_t resets_paid_ns; /* when the resets received so far are all paid for */
     int ping_strikes;
+    bool has_greeted;         /* the client's SETTINGS, the end of its preface, are here */
     bool has_sent_since_ping; /* DATA or HEADERS: the client's strikes are forgiven */
     bool is_pinged;           /* our keepalive ping is out */
     bool is_goaway_final;

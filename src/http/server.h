@@ -39,6 +39,9 @@ struct http_server;
 #define HTTP_SERVER_STREAMS_MAX 250000       /* the same on all connections of a server */
 #define HTTP1_PIPELINE_MAX (64 * 1024)       /* bytes of later requests kept while one is answered */
 #define HTTP1_REQUEST_LINE_MAX (64 * 1024)
+/* From accept, or the end of a reply, to complete headers (HTTP/1.1) or the preface (HTTP/2), unless set otherwise.
+ * etcd waits for ever. */
+#define HTTP_HEADER_TIMEOUT_NS INT64_C(300000000000)
 /* A reply made on demand of which the client takes nothing for so long is cut off. */
 #define HTTP_PRODUCER_STALL_NS INT64_C(60000000000)
 /* Reply bytes that wait on one connection; the stream that adds more is reset. */
@@ -57,7 +60,7 @@ struct http_server_options {
     int64_t keepalive_interval_ns;   /* we ping a silent client; 0: never */
     int64_t keepalive_timeout_ns;    /* then it has this long to answer */
     int64_t header_timeout_ns;       /* from accept or the end of a reply to complete request headers (HTTP/1.1) and for
-                                        the HTTP/2 preface; 0: 5 min */
+                                        the HTTP/2 preface; 0: HTTP_HEADER_TIMEOUT_NS */
 };
 
 /* Options are copied; env and context outlive the server. */

@@ -361,11 +361,51 @@ static void after_too_many_resets_open_streams_go_on_and_new_ones_do_not(void **
     assert_true(http_conn_is_finished(peer->conn));
 }
 
+/* ---- who says nothing ---- */
+
+static struct http_conn *connect_another(struct fixture *self, const char *bytes) {
+    static struct http_conn_owner owner = {.want_flush = on_flush};
+    struct http_conn_info info = {.peer = "127.0.0.1:10"};
+    struct http_conn *conn = http_conn_new(self->server, &owner, &info);
+    http_conn_receive(conn, slice_from_cstr(bytes));
+    return conn;
+}
+
+static void who_does_not_finish_his_headers_is_left(void **state) {
+    struct fixture *self = *state;
+    static const char *const said[] = {"", "PRI * HTTP/2.0\r\n", "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", "GET / HTTP",
+                                       "GET / HTTP/1.1\r\nHost: a\r\nX: "};
+    for (size_t i = 0; i < sizeof said / sizeof *said; i++) {
+        struct http_conn *conn = connect_another(self, said[i]);
+        fake_env_advance(&self->env, HTTP_HEADER_TIMEOUT_NS - 1);
+        assert_false(http_conn_is_finished(conn));
+        fake_env_advance(&self->env, 1);
+        assert_true(http_conn_is_finished(conn));
+        http_conn_free(conn);
+    }
+}
+
+static void who_does_not_finish_a_body_is_left_when_he_has_his_answer(void **state) {
+    struct fixture *self = *state;
+    self->reply_bytes = 10;
+    struct http_conn *conn = connect_another(self, "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 100000\r\n\r\nbody");
+    struct buf output = BUF_INIT;
+    http_conn_produce(conn, &output, MIB);
+    assert_memory_equal(output.data, "HTTP/1.1 200 OK", 15);
+    assert_false(http_conn_is_finished(conn));
+    fake_env_advance(&self->env, HTTP_HEADER_TIMEOUT_NS);
+    assert_true(http_conn_is_finished(conn));
+    buf_release(&output);
+    http_conn_free(conn);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int main(void) {
     const struct CMUnitTest tests[] = {
         TEST(answers_that_nobody_reads_are_cut_off),
+        TEST(who_does_not_finish_his_headers_is_left),
+        TEST(who_does_not_finish_a_body_is_left_when_he_has_his_answer),
         TEST(the_greatest_holder_is_given_up_first),
         TEST(shared_bytes_count_once),
         TEST(a_producer_whose_client_takes_nothing_is_ended),
