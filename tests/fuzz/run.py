@@ -9,7 +9,7 @@ Targets are the files tests/fuzz/<target>.c; kept inputs lie in tests/fuzz/corpu
 with "found-" once brought something to light. What fuzzing finds new goes to build/fuzz-work/<target>/, and what
 crashes, hangs or leaks to build/fuzz-work/<target>.crash-*.
 """
-import argparse, glob, json, os, re, shutil, subprocess, sys, tempfile, time
+import argparse, glob, os, re, resource, shutil, subprocess, sys, tempfile, time
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 ROOT = os.path.dirname(os.path.dirname(HERE))
@@ -17,6 +17,7 @@ WORK = os.path.join(ROOT, "build", "fuzz-work")
 CORPUS = os.path.join(HERE, "corpus")
 LEAST_PERCENT = 90
 MAX_KEPT_BYTES = 64 * 1024       # no larger input is kept
+SLOW_CPU_SECONDS = 3
 # A hang is 5 s; memory in all, and one allocation, are far beyond what any input is worth.
 # (The schedule that libFuzzer takes by itself spends more time on its figures than on inputs when a target is large.)
 LIMITS = ["-timeout=5", "-rss_limit_mb=2048", "-malloc_limit_mb=256", "-entropic=0"]
@@ -56,25 +57,53 @@ def environment():
     return dict(os.environ, ASAN_OPTIONS="detect_stack_use_after_return=1:allocator_may_return_null=1", UBSAN_OPTIONS="print_stacktrace=1")
 
 
-def fuzz_one(target, seconds):
-    """-> executions, names of what was found."""
+def cpu_seconds():
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
+def is_slow(target, path):
+    """Whether an input that took too long does so by itself: others may have had the processor."""
+    before = cpu_seconds()
+    subprocess.run([program("fuzz", target), "-timeout=100", path], cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=environment())
+    return cpu_seconds() - before > SLOW_CPU_SECONDS
+
+
+def run_once(target, seconds, log):
+    """-> executions, edges reached, exit status."""
     work = folder(WORK, target)
-    before = set(glob.glob(os.path.join(WORK, target + ".*-*")))
     argv = [program("fuzz", target), work, folder(CORPUS, target), "-max_total_time=%d" % seconds, "-print_final_stats=1", "-verbosity=1",
             "-max_len=%d" % MAX_LEN.get(target, DEFAULT_MAX_LEN), "-artifact_prefix=%s." % os.path.join(WORK, target)] + LIMITS
     words = os.path.join(HERE, target + ".dict")
     if os.path.exists(words):
         argv.append("-dict=" + words)
-    with open(os.path.join(WORK, target + ".log"), "wb") as log:
-        status = subprocess.run(argv, cwd=ROOT, stdout=log, stderr=subprocess.STDOUT, env=environment()).returncode
-    with open(os.path.join(WORK, target + ".log"), errors="replace") as log:
-        text = log.read()
+    with open(log, "wb") as f:
+        status = subprocess.run(argv, cwd=ROOT, stdout=f, stderr=subprocess.STDOUT, env=environment()).returncode
+    with open(log, errors="replace") as f:
+        text = f.read()
     runs = re.search(r"stat::number_of_executed_units:\s*(\d+)", text)
     cover = re.findall(r"cov: (\d+)", text)
-    found = sorted(set(glob.glob(os.path.join(WORK, target + ".*-*"))) - before)
-    if status and not found:
-        found = [os.path.join(WORK, target + ".log")]
-    return int(runs.group(1)) if runs else 0, cover[-1] if cover else "?", found
+    return int(runs.group(1)) if runs else 0, cover[-1] if cover else "?", status
+
+
+def fuzz_one(target, seconds):
+    """-> executions, edges reached, what was found."""
+    log = os.path.join(WORK, target + ".log")
+    known = set(glob.glob(os.path.join(WORK, target + ".*-*")))
+    end, total = time.monotonic() + seconds, 0
+    while True:
+        runs, cover, status = run_once(target, max(1, int(end - time.monotonic())), log)
+        total += runs
+        found = sorted(set(glob.glob(os.path.join(WORK, target + ".*-*"))) - known)
+        unjust = [x for x in found if os.path.basename(x).startswith(target + ".timeout-") and not is_slow(target, x)]
+        for path in unjust:
+            os.unlink(path)
+        found = [x for x in found if x not in unjust]
+        if unjust and not found and time.monotonic() + 2 < end:
+            continue
+        if status and not found and not unjust:
+            found = [log]
+        return total, cover, found
 
 
 def fuzz(targets, seconds):
@@ -82,9 +111,9 @@ def fuzz(targets, seconds):
     folder(WORK)
     bad = []
     for target in targets:
-        began = time.monotonic()
+        began, cpu = time.monotonic(), cpu_seconds()
         runs, cover, found = fuzz_one(target, seconds)
-        print("%-12s %5d s %10d inputs %6s edges  %s" % (target, time.monotonic() - began, runs, cover, "found %d" % len(found) if found else "nothing found"), flush=True)
+        print("%-10s %5d s %5d s of CPU %10d inputs %6s edges  %s" % (target, time.monotonic() - began, cpu_seconds() - cpu, runs, cover, "found %d" % len(found) if found else "nothing found"), flush=True)
         for path in found:
             print("    " + os.path.relpath(path, ROOT), flush=True)
         bad += found
