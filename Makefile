@@ -1,7 +1,7 @@
 # Thin: the build is CMake's (CMakePresets.json), the test driver is tests/run.py.
 # Each target installs the Debian packages it needs (packages.txt), as root or through sudo, when any is missing.
 
-.PHONY: run test build bench mutants model analyze format clean
+.PHONY: run test build bench soak mutants model analyze format clean
 
 run: build
 	@mkdir -p build/run
@@ -47,6 +47,13 @@ model: build
 mutants:
 	@scripts/packages.sh test
 	@/usr/bin/python3 tests/mutants.py $(if $(ONLY),--only "$(ONLY)")
+
+# A release member on this disk for SECONDS under load that changes, killed and stopped and started again; SOAK="--seed 1" repeats its choices.
+soak: build
+	@scripts/packages.sh test
+	@ninja -C build/release bench_load
+	@scripts/real-etcd.sh
+	@/usr/bin/python3 tests/soak.py --seconds $(or $(SECONDS),1800) $(SOAK)
 
 # clang's path-sensitive analyzer over everything; takes some minutes.
 analyze:
