@@ -22,8 +22,8 @@
 #endif
 #endif
 #ifdef FUZZ_HAS_ASAN
-#include <sanitizer/allocator_interface.h>
 #include <sanitizer/asan_interface.h>
+size_t __sanitizer_get_current_allocated_bytes(void); /* gcc has no header for it */
 #endif
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);

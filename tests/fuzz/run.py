@@ -3,13 +3,13 @@
 
     run.py fuzz [--seconds N] [--targets a,b]     fuzzes each target so long; exit status 1 when something was found
     run.py coverage [--targets a,b] [--missing]   lines of each decoder that its kept inputs reach; fails below 90 %
-    run.py keep [--targets a,b]                   adds to the kept inputs what reaches more than they do
+    run.py keep [--targets a,b]                   makes anew the kept inputs, of them and what was found since
 
 Targets are the files tests/fuzz/<target>.c; kept inputs lie in tests/fuzz/corpus/<target>/, those with names that begin
 with "found-" once brought something to light. What fuzzing finds new goes to build/fuzz-work/<target>/, and what
 crashes, hangs or leaks to build/fuzz-work/<target>.crash-*.
 """
-import argparse, glob, os, re, resource, shutil, subprocess, sys, tempfile, time
+import argparse, glob, hashlib, os, re, resource, shutil, subprocess, sys, tempfile, time
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 ROOT = os.path.dirname(os.path.dirname(HERE))
@@ -121,19 +121,28 @@ def fuzz(targets, seconds):
 
 
 def keep(targets):
-    """libFuzzer's -merge adds to the first folder what reaches something new. What is kept stays."""
+    """The fewest inputs, of those kept and those found meanwhile, that reach what all of them reach; and the named ones."""
     build("fuzz", targets)
     for target in targets:
         work, kept = folder(WORK, target), folder(CORPUS, target)
-        before = len(os.listdir(kept))
-        with tempfile.TemporaryDirectory() as small:
-            for path in glob.glob(os.path.join(work, "*")):
+        before = os.listdir(kept)
+        with tempfile.TemporaryDirectory() as small, tempfile.TemporaryDirectory() as fewest:
+            for path in glob.glob(os.path.join(work, "*")) + glob.glob(os.path.join(kept, "*")):
                 if os.path.getsize(path) <= MAX_KEPT_BYTES:
-                    os.link(path, os.path.join(small, os.path.basename(path))) if os.stat(path).st_dev == os.stat(small).st_dev else shutil.copy(path, small)
+                    shutil.copy(path, small)
             with open(os.path.join(WORK, target + ".merge.log"), "wb") as log:
-                subprocess.run([program("fuzz", target), "-merge=1", kept, small] + LIMITS, cwd=ROOT, stdout=log, stderr=subprocess.STDOUT, env=environment())
+                if subprocess.run([program("fuzz", target), "-set_cover_merge=1", fewest, small] + LIMITS, cwd=ROOT, stdout=log, stderr=subprocess.STDOUT, env=environment()).returncode:
+                    sys.exit("%s: the merge failed" % target)
+            for name in before:
+                if not name.startswith("found-"):
+                    os.unlink(os.path.join(kept, name))
+            for name in os.listdir(fewest):
+                with open(os.path.join(fewest, name), "rb") as f:   # as libFuzzer names them
+                    content = f.read()
+                with open(os.path.join(kept, hashlib.sha1(content).hexdigest()), "wb") as f:
+                    f.write(content)
         files = [os.path.join(kept, x) for x in os.listdir(kept)]
-        print("%-12s %4d inputs (%d before), %d bytes" % (target, len(files), before, sum(map(os.path.getsize, files))), flush=True)
+        print("%-12s %4d inputs (%d before), %d bytes" % (target, len(files), len(before), sum(map(os.path.getsize, files))), flush=True)
     return 0
 
 
