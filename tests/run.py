@@ -49,6 +49,8 @@ def level_checks(count):
     py = sys.executable
     for name, argv in (("include directions", [py, "tests/checks/check_includes.py"]),
                        ("include directions: the check can fail", [py, "tests/checks/check_includes.py", "--self-test"]),
+                       ("limits", [py, "tests/checks/check_limits.py"]),
+                       ("limits: the check can fail", [py, "tests/checks/check_limits.py", "--self-test"]),
                        ("format", [py, "tests/checks/lint.py", "format"]),
                        ("clang-tidy", [py, "tests/checks/lint.py", "tidy"]),
                        ("cppcheck", [py, "tests/checks/lint.py", "cppcheck"])):

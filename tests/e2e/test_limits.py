@@ -3,7 +3,7 @@ import gzip, os, re, resource, socket, struct, time
 
 import pytest
 from flood import (AUTH, CONTINUATION, DATA, END_HEADERS, END_STREAM, HEADERS, KV, LEASE, MAINT, MIB, PING, SETTINGS, WATCH, WINDOW_UPDATE, Costs, Fields, Raw, Stream, Wire,
-                   allow_descriptors, calls, frame, grpc, header_frames, line, message, preface, request_headers)
+                   allow_descriptors, calls, frame, grpc, header_frames, line, message, parts, preface, request_headers)
 from members import OURS, ROOT, Member
 from replay.pb import varint
 
@@ -479,7 +479,7 @@ def test_watchers_that_never_read_are_positions_not_queues(member):
         assert reader.until(lambda: len(s.messages) == 1)
         silent = [Raw(member.client_port, preface(0)) for _ in range(10)]
         for c in silent:
-            c.send(b"".join(frame(HEADERS, END_HEADERS, k, request_headers(WATCH)) + frame(DATA, 0, k, grpc((1, message((1, b"n"), (2, b"o"))))) for k in range(1, 21, 2)))
+            c.send(parts(WATCH, lambda _: grpc((1, message((1, b"n"), (2, b"o")))), range(1, 21, 2)))
             assert c.until(lambda: c.frames.get(HEADERS) == 10)
         for i in range(2000):
             other.ask(KV + "Put", (1, b"n%d" % (i % 10)), (2, value))
@@ -491,12 +491,26 @@ def test_watchers_that_never_read_are_positions_not_queues(member):
             c.close()
 
 
+def test_a_hundred_silent_streams_of_a_connection_share_a_limit(member):
+    """Alone they could hold 50 MB, and the connection would be cut off at a time of many more."""
+    most = constant("API_WATCH_CONN_QUEUE_BYTES")
+    with Costs(member, most + 24 * MIB) as costs, Wire(member.client_port) as other:
+        with Raw(member.client_port, preface(0)) as c:
+            c.send(parts(WATCH, lambda _: grpc((1, message((1, b"n"), (2, b"o")))), range(1, 201, 2)))
+            assert c.until(lambda: c.frames.get(HEADERS) == 100)
+            for i in range(700):
+                other.ask(KV + "Put", (1, b"n%d" % (i % 10)), (2, b"x" * 1000))
+            assert not c.resets
+            assert costs.rss - costs.before > most * 0.8
+            costs.serves()
+
+
 def test_one_large_event_for_many_watchers_is_there_once(member):
     """5,000 streams wait for the same 1.4 MB."""
     with Costs(member, 5000 * 6000 + 48 * MIB) as costs, Wire(member.client_port) as other:
         silent = [Raw(member.client_port, preface(0)) for _ in range(100)]
         for c in silent:
-            c.send(b"".join(frame(HEADERS, END_HEADERS, k, request_headers(WATCH)) + frame(DATA, 0, k, grpc((1, message((1, b"event"), (6, 1))))) for k in range(1, 101, 2)))
+            c.send(parts(WATCH, lambda _: grpc((1, message((1, b"event"), (6, 1)))), range(1, 101, 2)))
             assert c.until(lambda: c.frames.get(HEADERS) == 50)
         for i in range(3):
             other.ask(KV + "Put", (1, b"event"), (2, b"%d" % i * 1400000))

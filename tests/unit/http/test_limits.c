@@ -1,4 +1,5 @@
 /* The limits of server connections: what clients may make them hold, and who goes when it is too much. */
+#include "http/client.h"
 #include "http/server.h"
 
 #include "base/check.h"
@@ -399,11 +400,67 @@ static void who_does_not_finish_a_body_is_left_when_he_has_his_answer(void **sta
     http_conn_free(conn);
 }
 
+/* ---- a client of ours ---- */
+
+struct answer {
+    bool is_closed;
+    enum http_close why;
+    size_t headers;
+};
+
+static void on_answer_headers(void *context, int status, const struct http_header *headers, size_t count) {
+    ((struct answer *)context)->headers += count;
+}
+static void on_answer_close(void *context, enum http_close why, uint32_t code) {
+    struct answer *answer = context;
+    answer->is_closed = true;
+    answer->why = why;
+}
+static const struct http_exchange_handler answer_handler = {.on_headers = on_answer_headers,
+                                                            .on_close = on_answer_close};
+
+static void client_flush(struct http_client_owner *owner) {}
+
+static void an_answer_with_too_many_headers_fails_its_call(void **state) {
+    struct fixture *self = *state;
+    struct http_client_owner owner = {client_flush};
+    struct http_client_options options = {.env = &self->env.env};
+    struct http_client *client = http_client_new(&options, &owner);
+    const struct http_header headers[] = {HTTP_HEADER(":method", "POST"), HTTP_HEADER(":scheme", "http"),
+                                          HTTP_HEADER(":path", "/")};
+    struct answer answer = {0};
+    http_client_start(client, headers, 3, true, &answer_handler, &answer);
+    struct buf out = BUF_INIT, block = BUF_INIT;
+    while (http_client_produce(client, &out, MIB)) {
+    }
+    buf_clear(&out);
+    struct peer peer = {.output = out};
+    buf_append_slice(&block, SLICE_LITERAL("\x88\x40\x01x\x7f\xb9\x16")); /* :status 200; x: 3000 bytes */
+    memset(buf_extend(&block, 3000), 'v', 3000);
+    memset(buf_extend(&block, HTTP_CLIENT_HEADER_LIST_MAX / 3033 + 1), 0xbe, HTTP_CLIENT_HEADER_LIST_MAX / 3033 + 1);
+    static const uint8_t settings[FRAME_HEAD_BYTES] = {0, 0, 0, NGHTTP2_SETTINGS};
+    const uint8_t head[FRAME_HEAD_BYTES] = {
+        0, (uint8_t)(block.len >> 8), (uint8_t)block.len, NGHTTP2_HEADERS, NGHTTP2_FLAG_END_HEADERS, 0, 0, 0, 1};
+    http_client_receive(client, slice_make(settings, sizeof settings));
+    http_client_receive(client, slice_make(head, sizeof head));
+    http_client_receive(client, buf_slice(&block));
+    while (http_client_produce(client, &peer.output, MIB)) {
+    }
+    assert_true(answer.is_closed);
+    assert_int_equal(answer.why, HTTP_CLOSE_RESET);
+    assert_int_equal(answer.headers, 0);
+    assert_false(http_client_is_finished(client));
+    buf_release(&peer.output);
+    buf_release(&block);
+    http_client_free(client);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int main(void) {
     const struct CMUnitTest tests[] = {
         TEST(answers_that_nobody_reads_are_cut_off),
+        TEST(an_answer_with_too_many_headers_fails_its_call),
         TEST(who_does_not_finish_his_headers_is_left),
         TEST(who_does_not_finish_a_body_is_left_when_he_has_his_answer),
         TEST(the_greatest_holder_is_given_up_first),
