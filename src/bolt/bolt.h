@@ -52,7 +52,9 @@ struct bolt_options {
     uint32_t page_size_bytes;
     /* Do not store the free list (etcd's way): no write of its pages in each commit; found again by a scan at open. */
     bool no_freelist_sync;
-    bool read_only; /* a shared lock; the file must exist */
+    /* A shared lock; the file must exist. Its pages are not looked through: in a file that is not known to be sound,
+     * bolt_check comes before anything that walks (ways that lead to a page many times can make a walk endless). */
+    bool read_only;
     /* Commits leave syncing to bolt_sync. A crash then loses the whole file: only for files made in one go. */
     bool no_sync;
     /* Address space reserved at once, so that growing needs no second mapping (etcd: 10 GiB). 0 = what the file has. */

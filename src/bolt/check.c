@@ -215,12 +215,10 @@ enum err bolt__examine(struct bolt *self, struct bolt_tx *tx, struct errmsg *mes
     struct errmsg finding = {""};
     struct walk walk = {.tx = tx, .ends_early = true, .report = keep_finding, .context = &finding};
     walk_all(&walk);
-    if (walk.findings == 0 && !self->options.read_only) {
-        if (tx->meta.freelist != NO_FREELIST)
-            take_stored_freelist(&walk, &self->freelist);
-        else
-            take_unreached(&walk, &self->freelist);
-    }
+    if (walk.findings == 0 && tx->meta.freelist != NO_FREELIST)
+        take_stored_freelist(&walk, &self->freelist);
+    else if (walk.findings == 0)
+        take_unreached(&walk, &self->freelist);
     mem_free(walk.reached);
     if (walk.findings == 0) return OK;
     return err_set(message, ERR_CORRUPT, "%s: %s", self->path, finding.text);

@@ -161,6 +161,7 @@ static enum err open_file(struct bolt *self, struct errmsg *message) {
     if (error != OK) return err_set(message, error, "%s: %s", self->path, err_text(error));
     freelist_init(&self->freelist, self->meta.txid);
     self->settled_txid = self->meta.txid;
+    if (options->read_only) return OK;
     struct bolt_tx *tx = bolt_begin_read(self);
     error = bolt__examine(self, tx, message);
     bolt_tx_end(tx);

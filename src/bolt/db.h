@@ -140,8 +140,8 @@ enum err tx__stage(struct bolt_tx *self, uint64_t page, uint64_t size_bytes, uin
 
 /* check.c */
 
-/* For an open: walks over everything that can be reached, so that a file that opens is a forest - no circle, no page to
- * which two ways lead, over which a cursor would go for ever. Unless read only fills the free list: from its page, or
+/* For an open to write: walks over everything that can be reached, so that a file that opens is a forest - no circle,
+ * no page to which two ways lead, over which a cursor would go for ever - and fills the free list: from its page, or
  * with what was not reached. */
 enum err bolt__examine(struct bolt *self, struct bolt_tx *tx, struct errmsg *message) MUST_USE;
 
