@@ -7,6 +7,7 @@
 
 #include "base/vec.h"
 #include "etcd/options.h"
+#include "etcd/rotation.h"
 
 #include <setjmp.h>
 #include <stdio.h>
@@ -71,6 +72,9 @@ static void judge(struct options *options) {
     check_message(options_validate(options, NULL, &message), &message);
     message.text[0] = 0;
     check_message(options_retention(options, &retention, &message), &message);
+    struct rotation_config rotation;
+    message.text[0] = 0;
+    check_message(rotation_config_parse(options->log_rotation_config_json, &rotation, &message), &message);
     configfile_check_proxy(options);
 }
 

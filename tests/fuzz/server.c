@@ -61,7 +61,7 @@ static void hang_up(struct world *self, size_t at, enum sim_close how) {
     self->has_closed[at] = false;
 }
 
-static void dial(struct world *self, size_t at) {
+static void dial(struct world *self, size_t at, bool is_http2) {
     static const struct sim_end_events events = {.connected = connected, .received = received, .ended = ended};
     self->at = at;
     if (self->ends[at] != NULL && !self->has_closed[at]) return;
@@ -69,7 +69,7 @@ static void dial(struct world *self, size_t at) {
     self->ends[at] = sim_net_connect(self->stage.net, self->stage.desk, self->stage.options.address, &events, self);
     sim_run_for(self->stage.sim, SIM_MS_NS);
     self->wire->next_stream = 1;
-    fuzz_begin_client(self->wire);
+    if (is_http2) fuzz_begin_client(self->wire);
 }
 
 static void deliver(void *context, struct slice bytes) {
@@ -87,12 +87,13 @@ static void pass(void *context, int64_t duration_ns) {
 static void other(void *context, uint8_t choice) {
     struct world *self = context;
     sim_run_for(self->stage.sim, TURN_NS);
-    if (choice < 3) dial(self, choice);
+    if (choice < 3) dial(self, choice, true);
     if (choice >= 3 && choice < 6) hang_up(self, choice - 3u, SIM_CLOSE_ORDERLY);
     if (choice >= 6 && choice < 9) hang_up(self, choice - 6u, SIM_CLOSE_RESET);
     if ((choice == 9 || choice == 10) && self->ends[self->at] != NULL) sim_end_hold(self->ends[self->at], choice == 9);
     if (choice == 11) sim_disk_set_capacity(self->stage.disk, sim_disk_used_bytes(self->stage.disk));
     if (choice == 12) sim_disk_set_capacity(self->stage.disk, 0);
+    if (choice == 13) dial(self, CONNECTIONS - 1, false); /* for HTTP/1.1, or anything */
 }
 
 static int64_t check_alive(struct world *self) {
@@ -108,7 +109,7 @@ static int64_t check_alive(struct world *self) {
 
 static void play(struct world *self, struct fuzz_input *input, uint8_t options, size_t size, size_t before_bytes) {
     sim_stage_start(&self->stage);
-    dial(self, 0);
+    dial(self, 0, true);
     fuzz_play(self->wire, input);
     sim_run_for(self->stage.sim, SIM_S_NS);
     CHECK(fuzz_live_bytes() <= before_bytes + BASE_BYTES + FACTOR * size);
