@@ -304,6 +304,42 @@ static void a_cut_file_is_refused(void **state) {
     fake_world_release(&world);
 }
 
+/* A file with a stored free list is looked through all the same. */
+static void two_ways_to_a_page_are_refused(void **state) {
+    struct fake_world world;
+    fake_world_init(&world);
+    struct fake_file *file = load_golden(&world, "freelist-synced");
+    struct errmsg message;
+    int found = 0;
+    for (int64_t at = 2 * 4096; at + 4096 <= file->size_bytes; at += 4096) {
+        uint8_t *page = file->live + at;
+        if (load_u16le(page + 8) != 1 || load_u16le(page + 10) < 2) continue; /* no branch */
+        uint64_t second = load_u64le(page + 16 + 16 + 8);
+        memcpy(page + 16 + 16 + 8, page + 16 + 8, 8);
+        if (open_error(&world, &message) == ERR_CORRUPT && strstr(message.text, "more than one reference") != NULL)
+            found++;
+        store_u64le(page + 16 + 16 + 8, second);
+    }
+    assert_true(found > 0);
+    assert_int_equal(open_error(&world, &message), OK);
+    fake_world_release(&world);
+}
+
+static void a_free_page_in_use_is_refused(void **state) {
+    struct fake_world world;
+    fake_world_init(&world);
+    struct fake_file *file = load_golden(&world, "freelist-synced");
+    struct errmsg message;
+    bool second_is_newer = load_u64le(file->live + 4096 + 16 + 48) > load_u64le(file->live + 16 + 48);
+    const uint8_t *meta = file->live + (second_is_newer ? 4096 : 0) + 16;
+    uint8_t *list = file->live + load_u64le(meta + 32) * 4096;
+    assert_true(load_u16le(list + 10) > 0);
+    memcpy(list + 16, meta + 16, 8); /* the root */
+    assert_int_equal(open_error(&world, &message), ERR_CORRUPT);
+    assert_non_null(strstr(message.text, "it is in use and free"));
+    fake_world_release(&world);
+}
+
 /* Walks, gets and changes whatever the file says. */
 static void use_all(struct bolt *db) {
     struct bolt_tx *tx = bolt_begin_read(db);
@@ -397,6 +433,8 @@ int main(void) {
         cmocka_unit_test(a_held_file_is_locked),
         cmocka_unit_test(one_good_meta_is_enough),
         cmocka_unit_test(a_cut_file_is_refused),
+        cmocka_unit_test(two_ways_to_a_page_are_refused),
+        cmocka_unit_test(a_free_page_in_use_is_refused),
         cmocka_unit_test(damaged_pages_are_told_and_never_followed_outside),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
