@@ -231,7 +231,6 @@ static bool is_log_full(const struct server *self) {
     return has_no_spare(self) && self->saver.room_bytes < segment_bytes / 4;
 }
 
-/* A full disk needs no alarm that somebody must disarm: writes go on when there is room. */
 /* Users and roles are in the database too; etcd adds them beyond the quota. At apply they cost nothing: there members
  * must agree, Go's among them. */
 static uint64_t auth_cost(enum server_op op, const void *message) {
@@ -244,6 +243,7 @@ static uint64_t auth_cost(enum server_op op, const void *message) {
     }
 }
 
+/* A full disk needs no alarm that somebody must disarm: writes go on when there is room. */
 enum err server__quota_check(struct server *self, enum server_op op, const void *message) {
     uint64_t cost = cost_of(op, message) + auth_cost(op, message);
     if ((cost > 0 && server__disk_is_full(self)) || is_log_full(self)) return ERR_NO_SPACE;
