@@ -6,7 +6,7 @@
 ours: build/release/bin/etcd over a socket. sim: our member in the simulated world, with restarts and crashes. real: etcd 3.5.1 (scripts/real-etcd.sh).
 Prints what model_run says; exit status 1 when there was a difference. MODEL_RUN: another program than build/release/bin/model_run.
 """
-import argparse, os, subprocess, sys, tempfile
+import argparse, os, signal, subprocess, sys, tempfile
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 sys.path.insert(0, os.path.join(ROOT, "tests/e2e"))
@@ -38,6 +38,7 @@ def main():
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument("--against", default="ours,sim,real")
     a, options = p.parse_known_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))       # nothing is left running
     failed = 0
     for against in a.against.split(","):
         status, text = play(against, *options)
