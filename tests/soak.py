@@ -258,6 +258,7 @@ class Soak:
         lines = ["the long life: %d s, %d comparisons at rest after the warm-up" % (seconds, len(at_rest)),
                  judge_flat("descriptors", points("descriptors", 1), 0, 2),
                  judge_flat("threads", points("threads", 1), 0, 2)]
+        lines += ["memory that is no file, at rest (MB): " + " ".join("%.0f" % y for _, y in points("anon", MIB))]
         if seconds < LEAST_FOR_MEMORY_S:
             return lines + ["too short to say whether memory and database are flat"]
         return lines + [judge_flat("memory that is no file (MB)", points("anon", MIB), 0.1, 4),

@@ -125,16 +125,16 @@ def weigh(member):
     with open("/proc/%d/status" % pid) as f:
         status = dict(x.split(":", 1) for x in f.read().splitlines())
     kib = lambda name: int(status[name].split()[0]) * 1024
-    sizes = lambda *path: [os.stat(e.path).st_blocks * 512 for e in os.scandir(os.path.join(member.dir, "member", *path)) if e.is_file()]
-    for _ in range(5):
-        try:
-            snap = {e.name: e.stat().st_size for e in os.scandir(os.path.join(member.dir, "member/snap"))}
-            wal = sizes("wal")
-            break
-        except FileNotFoundError:       # a file that went while it was looked at
-            continue
+
+    def files(folder):
+        found = {}
+        for e in os.scandir(os.path.join(member.dir, "member", folder)):
+            with contextlib.suppress(FileNotFoundError):        # it went while it was looked at
+                found[e.name] = e.stat()
+        return found
+    wal, snap = files("wal"), files("snap")
     return Weight(time.monotonic(), kib("VmRSS"), kib("RssAnon"), len(os.listdir("/proc/%d/fd" % pid)), int(status["Threads"]),
-                  snap.get("db", 0), sum(wal), len(wal), sum(n.endswith(".snap") for n in snap))
+                  snap["db"].st_size if "db" in snap else 0, sum(x.st_blocks * 512 for x in wal.values()), len(wal), sum(n.endswith(".snap") for n in snap))
 
 
 def slope(points):
