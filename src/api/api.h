@@ -2,7 +2,7 @@
  *
  * Floor 6. Checks requests as etcd does, hands them to the server, writes the answers. One file a service:
  *
- *     kv.c kv_range.c  KV           check.c   what is wrong with a KV request
+ *     kv.c kv_range.c  KV           check.c txn_keys.c  what is wrong with a KV request
  *     watch.c          Watch        lease.c   Lease
  *     cluster.c        Cluster      maintenance.c snapshot.c  Maintenance
  *     auth.c           Auth, and who may call the others

@@ -1,6 +1,5 @@
 /* check.c - what is wrong with a KV request, in etcd's words and order (spec/apply.md 8, 9, 15). */
 #include "api/internal.h"
-#include "base/map.h"
 
 /* Beyond VALUE a 3.5 member dies of it; 3.6 answers this. An unknown order is taken as none. */
 #define LAST_SORT_TARGET ETCDSERVERPB__RANGE_REQUEST__SORT_TARGET__VALUE
@@ -54,92 +53,9 @@ static enum err check_shape(const Etcdserverpb__TxnRequest *txn, uint64_t max_op
     return OK;
 }
 
-/* ---- txn: no key may be changed twice ---- */
-
-struct interval {
-    struct slice begin, end; /* end empty: the key alone */
-};
-
-/* What one branch, with the txns nested in it, puts and deletes. */
-struct touched {
-    struct map_bytes puts; /* the value says nothing */
-    VEC(struct interval) deletes;
-};
-
-static char put_mark;
-typedef Etcdserverpb__RequestOp request_op;
-
-static void touched_release(struct touched *self) {
-    map_bytes_release(&self->puts);
-    VEC_RELEASE(&self->deletes);
-}
-
-/* etcd compares the end as it is written: "\0", which to a delete means everything from its key on, is before every key
- * here, so that a put beside such a delete is let pass. */
-static bool covers(const struct interval *interval, struct slice key) {
-    if (interval->end.len == 0) return slice_equal(interval->begin, key);
-    return slice_compare(key, interval->begin) >= 0 && slice_compare(key, interval->end) < 0;
-}
-
-static bool is_deleted(const struct touched *self, struct slice key) {
-    for (size_t i = 0; i < self->deletes.count; i++)
-        if (covers(&self->deletes.items[i], key)) return true;
-    return false;
-}
-
-static enum err collect(request_op *const *ops, size_t count, struct touched *ret_touched);
-
-static void map_key_at(const struct map_bytes *map, size_t index, struct slice *ret_key) {
-    *ret_key = map->entries[index].value != NULL ? map->entries[index].key : SLICE_NONE;
-}
-
-/* Adds a branch's puts. A key both branches of one txn put is fine: only one of them runs. */
-static enum err merge_puts(struct touched *self, const struct touched *branch, const struct touched *sibling) {
-    for (size_t i = 0; i < branch->puts.capacity; i++) {
-        struct slice key;
-        map_key_at(&branch->puts, i, &key);
-        if (key.data == NULL) continue;
-        if (sibling != NULL && map_bytes_get(&sibling->puts, key) != NULL) continue;
-        if (map_bytes_get(&self->puts, key) != NULL || is_deleted(self, key)) return ERR_DUPLICATE_KEY;
-        map_bytes_put(&self->puts, key, &put_mark);
-    }
-    return OK;
-}
-
-static enum err collect_nested(const Etcdserverpb__TxnRequest *txn, struct touched *into) {
-    struct touched success = {0}, failure = {0};
-    enum err error = collect(txn->success, txn->n_success, &success);
-    if (error == OK) error = collect(txn->failure, txn->n_failure, &failure);
-    if (error == OK) error = merge_puts(into, &success, NULL);
-    if (error == OK) error = merge_puts(into, &failure, &success);
-    for (size_t i = 0; i < success.deletes.count; i++) VEC_PUSH(&into->deletes, success.deletes.items[i]);
-    for (size_t i = 0; i < failure.deletes.count; i++) VEC_PUSH(&into->deletes, failure.deletes.items[i]);
-    touched_release(&success);
-    touched_release(&failure);
-    return error;
-}
-
-static enum err collect(request_op *const *ops, size_t count, struct touched *self) {
-    for (size_t i = 0; i < count; i++) {
-        if (ops[i]->request_case != ETCDSERVERPB__REQUEST_OP__REQUEST_REQUEST_DELETE_RANGE) continue;
-        const Etcdserverpb__DeleteRangeRequest *request = ops[i]->request_delete_range;
-        struct interval interval = {pb_slice(request->key), pb_slice(request->range_end)};
-        VEC_PUSH(&self->deletes, interval);
-    }
-    enum err error = OK;
-    for (size_t i = 0; i < count && error == OK; i++)
-        if (ops[i]->request_case == ETCDSERVERPB__REQUEST_OP__REQUEST_REQUEST_TXN)
-            error = collect_nested(ops[i]->request_txn, self);
-    for (size_t i = 0; i < count && error == OK; i++) {
-        if (ops[i]->request_case != ETCDSERVERPB__REQUEST_OP__REQUEST_REQUEST_PUT) continue;
-        struct slice key = pb_slice(ops[i]->request_put->key);
-        if (map_bytes_get(&self->puts, key) != NULL || is_deleted(self, key)) error = ERR_DUPLICATE_KEY;
-        map_bytes_put(&self->puts, key, &put_mark);
-    }
-    return error;
-}
-
 /* ---- txn: a put that needs its key, which a delete may have taken away before: a 3.5 member dies of it ---- */
+
+typedef Etcdserverpb__RequestOp request_op;
 
 /* The smallest key that a delete to "\0" begins at, in any branch; other deletes of a key that is put are found above.
  */
@@ -180,11 +96,8 @@ static bool may_need_a_deleted_key(request_op *const *ops, size_t count) {
 
 static enum err check_branch(request_op *const *ops, size_t count) {
     if (count < 2 && (count == 0 || ops[0]->request_case != ETCDSERVERPB__REQUEST_OP__REQUEST_REQUEST_TXN)) return OK;
-    struct touched touched = {0};
-    enum err error = collect(ops, count, &touched);
-    touched_release(&touched);
-    if (error == OK && may_need_a_deleted_key(ops, count)) error = ERR_DUPLICATE_KEY;
-    return error;
+    TRY(api__check_keys(ops, count));
+    return may_need_a_deleted_key(ops, count) ? ERR_DUPLICATE_KEY : OK;
 }
 
 enum err api__check_txn(const Etcdserverpb__TxnRequest *request, uint64_t max_ops) {

@@ -105,6 +105,11 @@ enum err api__check_put(const Etcdserverpb__PutRequest *request);
 enum err api__check_delete_range(const Etcdserverpb__DeleteRangeRequest *request);
 enum err api__check_txn(const Etcdserverpb__TxnRequest *request, uint64_t max_ops);
 
+/* ---- txn_keys.c ---- */
+
+/* ERR_DUPLICATE_KEY: on a way through the operations a key is put twice, or put and deleted. */
+enum err api__check_keys(Etcdserverpb__RequestOp *const *ops, size_t count);
+
 /* kv_range.c */
 void api__range(struct grpc_call *call);
 void api__range_cancelled(struct grpc_call *call);
