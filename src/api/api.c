@@ -27,6 +27,7 @@ struct api *api_new(const struct api_options *options) {
         .max_txn_ops = options->max_txn_ops,
         .cors_origins = options->cors_origins,
         .cors_origin_count = options->cors_origin_count,
+        .seed = env_random(server_env(options->server)),
     };
     self->log = env_log(self->env);
     list_init(&self->health_watches);

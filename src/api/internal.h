@@ -25,6 +25,7 @@ struct api {
     uint64_t max_txn_ops;
     const char *const *cors_origins;
     size_t cors_origin_count;
+    uint64_t seed; /* of tables whose keys clients choose */
     bool is_stopping;
     struct list health_watches;
     struct list watch_streams;

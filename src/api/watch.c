@@ -406,7 +406,7 @@ static void on_call(struct grpc_call *call) {
     struct watch_stream *self = NEW(struct watch_stream);
     self->api = grpc_call_service(call);
     self->call = call;
-    map_u64_init(&self->watches);
+    map_u64_init(&self->watches, self->api->seed);
     list_init(&self->all);
     list_init(&self->paused);
     arena_init(&self->arena, 1024);

@@ -142,7 +142,8 @@ enum err backend_open(struct env *env, const char *path, const struct backend_op
     }
     self->path = mem_strdup(path);
     self->timer = (struct env_timer){.callback = timer_fired, .context = self};
-    self->active = buffer_new();
+    self->seed = env_random(env);
+    self->active = buffer_new(self->seed);
     list_init(&self->waiting);
     list_init(&self->committing);
     list_init(&self->defrag_requests);

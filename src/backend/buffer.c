@@ -118,11 +118,11 @@ static void replace_small(struct buffer *self, enum backend_bucket bucket, struc
 
 /* ---- the buffer ---- */
 
-struct buffer *buffer_new(void) {
+struct buffer *buffer_new(uint64_t seed) {
     struct buffer *self = NEW(struct buffer);
     self->references = 1;
     arena_init(&self->arena, FIRST_ARENA_BYTES);
-    for (int i = 0; i < BACKEND_BUCKET_COUNT; i++) map_bytes_init(&self->small[i], 0);
+    for (int i = 0; i < BACKEND_BUCKET_COUNT; i++) map_bytes_init(&self->small[i], seed);
     return self;
 }
 

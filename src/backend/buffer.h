@@ -75,7 +75,8 @@ struct buffer {
     struct env_job dropping;
 };
 
-struct buffer *buffer_new(void);
+/* `seed` of its tables: clients choose lease ids. */
+struct buffer *buffer_new(uint64_t seed);
 /* The last reference frees: a large buffer's content on the pool of `env` (NULL: at once), as that takes milliseconds.
  * NULL is allowed. */
 void buffer_unref(struct buffer *self, struct env *env);

@@ -76,7 +76,7 @@ static bool seal(struct backend *self) {
     self->is_due = false;
     if (self->active->operations == 0) return false;
     self->sealed = self->active;
-    self->active = buffer_new();
+    self->active = buffer_new(self->seed);
     list_splice_back(&self->committing, &self->waiting);
     self->state = BACKEND_COMMITTING;
     self->work.bolt = self->file->bolt;

@@ -36,6 +36,7 @@ struct backend {
     struct bolt_stats stats; /* as of the last commit that is visible */
     struct env_worker *worker;
     struct env_timer timer;
+    uint64_t seed; /* of the buffers' tables */
 
     enum backend_state state;
     enum err failed;

@@ -27,16 +27,16 @@ uint64_t hash_bytes(struct slice bytes, uint64_t seed) {
     return mix(hash ^ tail);
 }
 
-void map_u64_init(struct map_u64 *self) { *self = (struct map_u64){0}; }
+void map_u64_init(struct map_u64 *self, uint64_t seed) { *self = (struct map_u64){.seed = seed}; }
 
 void map_u64_release(struct map_u64 *self) {
     mem_free(self->entries);
-    map_u64_init(self);
+    map_u64_init(self, self->seed);
 }
 
 static size_t u64_find(const struct map_u64 *self, uint64_t key) {
     size_t mask = self->capacity - 1;
-    size_t index = mix(key) & mask;
+    size_t index = mix(key ^ self->seed) & mask;
     while (self->entries[index].value != NULL && self->entries[index].key != key) index = (index + 1) & mask;
     return index;
 }
@@ -46,7 +46,7 @@ void *map_u64_get(const struct map_u64 *self, uint64_t key) {
 }
 
 static void u64_grow(struct map_u64 *self) {
-    struct map_u64 bigger = {.capacity = self->capacity ? self->capacity * 2 : 16};
+    struct map_u64 bigger = {.capacity = self->capacity ? self->capacity * 2 : 16, .seed = self->seed};
     bigger.entries = mem_calloc(bigger.capacity, sizeof *bigger.entries);
     for (size_t i = 0; i < self->capacity; i++)
         if (self->entries[i].value != NULL) bigger.entries[u64_find(&bigger, self->entries[i].key)] = self->entries[i];
@@ -73,7 +73,7 @@ void *map_u64_remove(struct map_u64 *self, uint64_t key) {
     if (removed == NULL) return NULL;
     /* Close the gap: pull back every later entry of the run whose home is at or before the hole. */
     for (size_t at = (hole + 1) & mask; self->entries[at].value != NULL; at = (at + 1) & mask) {
-        size_t home = mix(self->entries[at].key) & mask;
+        size_t home = mix(self->entries[at].key ^ self->seed) & mask;
         if (((at - home) & mask) >= ((at - hole) & mask)) {
             self->entries[hole] = self->entries[at];
             hole = at;

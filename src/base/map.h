@@ -2,8 +2,8 @@
  *
  * Floor 0. Open addressing with linear probing, at most three quarters full. Byte-string keys are not copied: they
  * must live in the value (or elsewhere) as long as the entry does. Iteration order is that of the table and means
- * nothing: never let it reach the log, the wire or a hash. The seed (0 is allowed) keeps outsiders from choosing
- * colliding byte-string keys. Not for two threads at once.
+ * nothing: never let it reach the log, the wire or a hash. The seed keeps outsiders from choosing keys that collide; 0
+ * where keys are our own. Not for two threads at once.
  */
 #ifndef BASE_MAP_H
 #define BASE_MAP_H
@@ -19,9 +19,11 @@ struct map_u64 {
     struct map_u64_entry *entries;
     size_t count;
     size_t capacity; /* a power of two, or 0 */
+    uint64_t seed;
 };
 
-void map_u64_init(struct map_u64 *self);
+void map_u64_init(struct map_u64 *self, uint64_t seed);
+/* Empty again, with the same seed; so map_bytes_release. */
 void map_u64_release(struct map_u64 *self);
 /* NULL when absent. */
 void *map_u64_get(const struct map_u64 *self, uint64_t key);

@@ -150,7 +150,7 @@ struct client_renewals *client_renewals_new(struct client *client) {
     self->client = client;
     self->reopen = (struct env_timer){.callback = on_reopen, .context = self};
     list_init(&self->keepalives);
-    map_u64_init(&self->by_lease);
+    map_u64_init(&self->by_lease, 0);
     return self;
 }
 

@@ -322,8 +322,8 @@ struct etcd_watch_stream *client_watch_open(struct client *client, const struct 
     list_init(&self->watches);
     list_init(&self->creating);
     list_init(&self->queue);
-    map_u64_init(&self->by_id);
-    map_u64_init(&self->by_server_id);
+    map_u64_init(&self->by_id, 0);
+    map_u64_init(&self->by_server_id, 0);
     return self;
 }
 

@@ -52,7 +52,7 @@ struct lessor *lessor_new(const struct lessor_config *config) {
     self->config = *config;
     if (self->config.checkpoint_interval_ns == 0)
         self->config.checkpoint_interval_ns = LESSOR_DEFAULT_CHECKPOINT_INTERVAL_NS;
-    map_u64_init(&self->leases);
+    map_u64_init(&self->leases, config->seed);
     map_bytes_init(&self->keys, config->seed);
     heap_init(&self->expiries);
     heap_init(&self->checkpoints);
@@ -70,12 +70,10 @@ static void clear(struct lessor *self) {
         free_items(&lease->items);
         mem_free(lease);
     }
-    uint64_t seed = self->keys.seed;
     map_u64_release(&self->leases);
     map_bytes_release(&self->keys);
     heap_release(&self->expiries);
     heap_release(&self->checkpoints);
-    map_bytes_init(&self->keys, seed);
     self->is_primary = false;
 }
 

@@ -469,7 +469,7 @@ enum err server_open(struct env *env, const struct server_config *config, const 
     self->hooks = hooks != NULL ? *hooks : (struct server_hooks){0};
     arena_init(&self->config_arena, 1024);
     arena_init(&self->apply_arena, 16384);
-    map_u64_init(&self->pending);
+    map_u64_init(&self->pending, 0);
     struct list *lists[] = {&self->pending_order,     &self->reads_waiting,    &self->reads_asked,
                             &self->reads_applying,    &self->lease_calls,      &self->physical,
                             &self->passwords_waiting, &self->passwords_running};

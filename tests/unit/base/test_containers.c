@@ -22,7 +22,7 @@ static void a_u64_map_agrees_with_an_array(void **state) {
     struct prng prng;
     prng_init(&prng, 1);
     struct map_u64 map;
-    map_u64_init(&map);
+    map_u64_init(&map, 7);
     static int values[KEYS];
     bool present[KEYS] = {false};
     size_t count = 0;

@@ -172,7 +172,7 @@ static void run(uint64_t seed, bool with_changes) {
                                     .max_message_bytes = seed % 5 == 0 ? 30 : 0,
                                     .max_applying_bytes = seed % 7 == 0 ? 30 : 0,
                                     .max_inflight = seed % 4 == 0 ? 2 : 0}};
-    map_u64_init(&chaos.leaders);
+    map_u64_init(&chaos.leaders, 0);
     size_t count = with_changes ? 5 : 3;
     chaos.world.drops = crosses_the_cut;
     world_init(&chaos.world, count, 3);
