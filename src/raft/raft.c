@@ -234,7 +234,16 @@ static enum err step_message(struct raft *self, const struct raft_message *messa
     }
 }
 
+/* Numbers beyond what any log gets to would wrap where one is added to them. */
+static bool is_in_range(const struct raft_message *message) {
+    const uint64_t max = INT64_MAX;
+    const struct raft_snapshot *snapshot = message->snapshot;
+    return message->term <= max && message->log_term <= max && message->index <= max && message->commit <= max &&
+           message->reject_hint <= max && (snapshot == NULL || (snapshot->term <= max && snapshot->index <= max));
+}
+
 static enum err receive(struct raft *self, const struct raft_message *message) {
+    if (!is_in_range(message)) return ERR_INVALID;
     switch (message->type) {
     case RAFT_MSG_PROP: {
         /* The leader is the one who proposes; who asked it to is lost, as upstream. */

@@ -274,6 +274,16 @@ static void entries_that_make_no_sense_change_nothing(void **state) {
     append.index = UINT64_MAX - 1;
     assert_int_equal(world_step(&world, 1, receive), ERR_INVALID);
     assert_int_equal(raft_last_index(world.nodes[1].raft), 1);
+    /* a snapshot behind which nothing more fits */
+    uint64_t voters[] = {1, 2, 3};
+    struct raft_snapshot snapshot = {.index = UINT64_MAX, .term = 2, .conf_state = {.voters = {voters, 3, 3}}};
+    struct raft_message install = {.type = RAFT_MSG_SNAP, .to = 1, .from = 2, .term = 2, .snapshot = &snapshot};
+    receive.message = &install;
+    assert_int_equal(world_step(&world, 1, receive), ERR_INVALID);
+    install.term = UINT64_MAX;
+    snapshot.index = 9;
+    assert_int_equal(world_step(&world, 1, receive), ERR_INVALID);
+    assert_int_equal(raft_last_index(world.nodes[1].raft), 1);
     /* a leader that counts on entries we never had: our log lost them */
     struct raft_message heartbeat = {.type = RAFT_MSG_HEARTBEAT, .to = 1, .from = 2, .term = 2, .commit = 50};
     receive.message = &heartbeat;
