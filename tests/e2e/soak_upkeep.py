@@ -1,5 +1,5 @@
 """What an operator does to a member in a soak - compaction, defragmentation, snapshots, hashes - and what two programs say of one directory."""
-import collections, glob, hashlib, json, os, random, subprocess, threading
+import collections, glob, hashlib, json, os, random, subprocess, tempfile, threading
 
 from members import REAL35, Member
 from soak_life import Wrong
@@ -105,9 +105,8 @@ class Operator:
         life.counts.add("defragmentation")
 
     def snapshot(self, life, w):
-        path = os.path.join(self.folder, "snapshot.db")
-        save_snapshot(w, path)
-        os.unlink(path)
+        with tempfile.NamedTemporaryFile(dir=self.folder) as f:
+            save_snapshot(w, f.name)
         life.counts.add("snapshot taken")
 
 
