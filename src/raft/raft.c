@@ -242,8 +242,15 @@ static bool is_in_range(const struct raft_message *message) {
            message->reject_hint <= max && (snapshot == NULL || (snapshot->term <= max && snapshot->index <= max));
 }
 
+/* Requests that are passed on may come back to whom they are from; a transfer is from whom it is for. Any other message
+ * from ourselves is not: we'd take ourselves for the leader that we follow. */
+static bool keeps_its_origin(enum raft_message_type type) {
+    return type == RAFT_MSG_PROP || type == RAFT_MSG_READ_INDEX || type == RAFT_MSG_TRANSFER_LEADER;
+}
+
 static enum err receive(struct raft *self, const struct raft_message *message) {
-    if (!is_in_range(message)) return ERR_INVALID;
+    if (!is_in_range(message) || (message->from == self->config.id && !keeps_its_origin(message->type)))
+        return ERR_INVALID;
     switch (message->type) {
     case RAFT_MSG_PROP: {
         /* The leader is the one who proposes; who asked it to is lost, as upstream. */

@@ -102,9 +102,9 @@ enum raft_event_type {
     /* ERR_RAFT_PROPOSAL_DROPPED: no leader is known, or it can't take them now. All or none. */
     RAFT_PROPOSE,
     /* ERR_RAFT_PEER_NOT_FOUND: an answer of somebody who is no member. ERR_INVALID: a type that never comes from
-     * outside, or it makes no sense (a term or an index beyond INT64_MAX). Both: nothing changed, go on. ERR_CORRUPT:
-     * the leader counts on entries that this log lost, or contradicts committed ones; the member must stop. A proposal
-     * passed on by a peer: as RAFT_PROPOSE. */
+     * outside, or it makes no sense (a term or an index beyond INT64_MAX, from ourselves). Both: nothing changed, go
+     * on. ERR_CORRUPT: the leader counts on entries that this log lost, or contradicts committed ones; the member must
+     * stop. A proposal passed on by a peer: as RAFT_PROPOSE. */
     RAFT_RECEIVE,
     RAFT_SAVED,
     RAFT_APPLIED,

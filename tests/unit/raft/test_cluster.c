@@ -284,6 +284,10 @@ static void entries_that_make_no_sense_change_nothing(void **state) {
     snapshot.index = 9;
     assert_int_equal(world_step(&world, 1, receive), ERR_INVALID);
     assert_int_equal(raft_last_index(world.nodes[1].raft), 1);
+    /* somebody who says to be us: who leads us is somebody else */
+    struct raft_message own = {.type = RAFT_MSG_HEARTBEAT, .to = 1, .from = 1, .term = 2};
+    receive.message = &own;
+    assert_int_equal(world_step(&world, 1, receive), ERR_INVALID);
     /* a leader that counts on entries we never had: our log lost them */
     struct raft_message heartbeat = {.type = RAFT_MSG_HEARTBEAT, .to = 1, .from = 2, .term = 2, .commit = 50};
     receive.message = &heartbeat;
