@@ -5,6 +5,7 @@
 #include "base/check.h"
 #include "base/mem.h"
 #include "http/server.h"
+#include "mvcc/store.h"
 
 #include <stdio.h>
 
@@ -203,9 +204,10 @@ void sim_member_stop(struct sim_member *self) {
 void sim_member_drop(struct sim_member *self, enum sim_close connections) {
     api_stop(self->api);
     close_services(self, connections);
-    if (self->failed == 0) {
+    if (self->failed == 0)
         server_stop(self->server, on_stopped, self);
-        sim_machine_drain(self->machine, is_stopped, self, 1000000);
-    }
+    else /* a process would be gone, and what the store has under way with it */
+        store_stop(server_store(self->server), on_stopped, self);
+    sim_machine_drain(self->machine, is_stopped, self, 1000000);
     member_free(self);
 }
