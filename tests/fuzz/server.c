@@ -12,9 +12,10 @@
 
 #define CONNECTIONS 3
 /* What a member takes before anybody asks, and what a byte of an input may take: a range of one put's value, watchers,
- * leases, streams. */
+ * leases, streams, half a large value in log, history and database. */
 #define BASE_BYTES ((size_t)64 << 20)
-#define FACTOR (64 * 1024)
+#define FACTOR (128 * 1024)
+#define LARGE_BYTES 20000
 #define TOKEN_LETTERS 16
 /* After a turn of bytes: as long as a few flushes take. */
 #define TURN_NS (3 * SIM_MS_NS)
@@ -84,6 +85,14 @@ static void pass(void *context, int64_t duration_ns) {
     sim_run_for(self->stage.sim, duration_ns);
 }
 
+/* What our own client puts is larger than an input may be: an event, a range's answer that are sent in pieces. */
+static void put_large(struct world *self, uint8_t which) {
+    static char value[LARGE_BYTES];
+    char key = (char)('a' + which);
+    struct etcd_put_request put = {.key = {&key, 1}, .value = {value, sizeof value}};
+    (void)sim_client_call(self->stage.client, ETCD_METHOD_PUT, &put, NULL, NULL);
+}
+
 static void other(void *context, uint8_t choice) {
     struct world *self = context;
     sim_run_for(self->stage.sim, TURN_NS);
@@ -94,6 +103,7 @@ static void other(void *context, uint8_t choice) {
     if (choice == 11) sim_disk_set_capacity(self->stage.disk, sim_disk_used_bytes(self->stage.disk));
     if (choice == 12) sim_disk_set_capacity(self->stage.disk, 0);
     if (choice == 13) dial(self, CONNECTIONS - 1, false); /* for HTTP/1.1, or anything */
+    if (choice >= 14 && choice < 18) put_large(self, choice - 14u);
 }
 
 static int64_t check_alive(struct world *self) {
@@ -129,7 +139,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     static const struct sim_member_options member_options = {.snapshot_count = 20,
                                                              .segment_bytes = 64 * 1024,
                                                              .catch_up_entries = 5,
-                                                             .max_request_bytes = 4096,
+                                                             .max_request_bytes = 32 * 1024,
                                                              .max_txn_ops = 8};
     struct fuzz_input input = {data, data + size};
     struct world world = {0};
