@@ -19,7 +19,7 @@ import argparse, os, random, shutil, signal, sys, tempfile, time, traceback
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 sys.path.insert(0, os.path.join(ROOT, "tests/e2e"))
-from members import OURS, REAL35, Member                                                    # noqa: E402
+from members import OURS, REAL35, Member, free_ports                                        # noqa: E402
 from soak_life import Counts, Life, Wrong, judge_flat, judge_log, weigh                     # noqa: E402
 from soak_load import Flood, Holder, Manager, Reader, Rude, SoakWriter                      # noqa: E402
 from soak_upkeep import ALL, Operator, judge_restored, judge_same, pairs, probe             # noqa: E402
@@ -58,9 +58,6 @@ class Soak:
         self.holder, self.manager, self.writers, self.member, self.expected = Holder(seed), Manager(seed), [], None, {}
         self.weights, self.stills, self.next_row, self.last_row = [], [], 0.0, (0.0, 0)
         self.row_s = min(60, max(5, seconds / 6))
-
-    def ports(self, at):
-        return (self.port + 2 * at, self.port + 2 * at + 1) if self.port else None
 
     def age(self):
         return time.monotonic() - self.began
@@ -201,7 +198,7 @@ class Soak:
             copy_directory(self.member.dir, os.path.join(folder, "m.etcd"))
             left.append((program, folder))
         when = "life %d, after %s" % (self.lives + 1, how)
-        self.member = Member(OURS, self.folder, *ARGS, ports=self.ports(0) or self.member.ports)
+        self.member = Member(OURS, self.folder, *ARGS, ports=free_ports(2, self.port))
         self.holder.member_began()
         port = self.member.client_port
         revision, found = content(port)
@@ -216,7 +213,7 @@ class Soak:
             if last and (pairs(w, *ALL, last[0])[1], probe(w, last[0])) != last[1:]:
                 raise Wrong("%s: not what it was at rest" % when)
         for program, folder in left:
-            with Member(program, folder, *(ARGS if program == OURS else ()), ports=self.ports(1)) as m:
+            with Member(program, folder, *(ARGS if program == OURS else ()), ports=free_ports(2, self.port)) as m:
                 judge_same(port, m.client_port, "%s, a copy in %s" % (when, program))
                 if program == OURS:
                     m.stop()
@@ -236,7 +233,7 @@ class Soak:
 
     def run(self):
         print(ROW % ("time", "lives", "calls", "per s", "rev", "RSS MB", "anon MB", "fds", "thr", "db MB", "WAL (n)", ".snap"))
-        self.member = Member(OURS, self.folder, *ARGS, ports=self.ports(0))
+        self.member = Member(OURS, self.folder, *ARGS, ports=free_ports(2, self.port))
         self.short_lives(LONG_FROM * self.seconds)
         began = time.monotonic()
         life = self.live(LONG_PART * self.seconds, is_long=True)
@@ -262,7 +259,7 @@ class Soak:
         lines += ["memory that is no file, at rest (MB): " + " ".join("%.0f" % y for _, y in points("anon", MIB))]
         if seconds < LEAST_FOR_MEMORY_S:
             return lines + ["too short to say whether memory and database are flat"]
-        return lines + [judge_flat("memory that is no file (MB)", points("anon", MIB), 0.1, 4),
+        return lines + [judge_flat("memory that is no file (MB)", points("anon", MIB), 0.25, 8),
                         judge_flat("RSS but for the database's pages (MB)", [(w.at - at_rest[0].at, (w.rss - w.db) / MIB) for w in at_rest], 0.2, 16),
                         judge_flat("database (MB)", points("db", MIB), 0.25, 16)]
 
@@ -289,7 +286,7 @@ def main():
     p.add_argument("--seconds", type=float, default=60)
     p.add_argument("--seed", type=int, default=None, help="chosen by chance if not given")
     p.add_argument("--dir", default=os.path.join(ROOT, "build/soak"), help="on the disk that is to be used")
-    p.add_argument("--port", type=int, default=0, help="the first of four ports; free ones if not given")
+    p.add_argument("--port", type=int, default=0, help="take free ones of the 200 ports from here on")
     a = p.parse_args()
     seed = a.seed if a.seed is not None else random.SystemRandom().randrange(1 << 31)
     os.makedirs(a.dir, exist_ok=True)

@@ -2,7 +2,7 @@
 
 ETCD_BIN: folder of our programs. ETCD_REAL: folder with 3.5/bin and 3.4/bin (scripts/real-etcd.sh).
 """
-import json, os, signal, socket, subprocess, sys, time, urllib.request
+import json, os, random, signal, socket, subprocess, sys, time, urllib.request
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 sys.path.insert(0, os.path.join(ROOT, "tests/golden"))
@@ -13,9 +13,19 @@ REAL = os.environ.get("ETCD_REAL", os.path.join(ROOT, "build/real"))
 REAL35, REAL34 = os.path.join(REAL, "3.5/bin"), os.path.join(REAL, "3.4/bin")
 
 
-def free_ports(count):
-    """Ports nobody listens on now."""
-    held = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
+def free_ports(count, first=0):
+    """Ports nobody uses now: of the 200 from `first` on, or of those that the system gives to no outgoing connection, so that
+    they are still free when a member starts there again."""
+    with open("/proc/sys/net/ipv4/ip_local_port_range") as f:
+        low = int(f.read().split()[0])
+    candidates = list(range(first, first + 200) if first else range(max(1024, low // 2), low))
+    random.shuffle(candidates)
+    held = []
+    while len(held) < count:
+        try:
+            held.append(socket.create_server(("127.0.0.1", candidates.pop())))
+        except OSError:
+            continue
     ports = [s.getsockname()[1] for s in held]
     for s in held:
         s.close()

@@ -65,6 +65,9 @@ def test_what_grows_is_noticed():
     ('{"level":"info","ts":"x","msg":"any"}', None),
     ('{"level":"warn","ts":"x","caller":"a","msg":"slow fdatasync","took":"2s"}', None),
     ('{"level":"warn","ts":"x","caller":"a","msg":"something else"}', "unexpected in the log"),
+    ('{"level":"warn","ts":"x","caller":"a","msg":"ignored file in WAL directory","path":"0.wal.broken"}', None),
+    ('{"level":"warn","ts":"x","caller":"a","msg":"ignored file in WAL directory","path":"0.wal.other"}', "unexpected in the log"),
+    ('{"level":"error","ts":"x","caller":"a","msg":"slow fdatasync"}', "unexpected in the log"),
     ('{"level":"error","ts":"x","caller":"a","msg":"something else"}', "unexpected in the log"),
     ("==1==ERROR: AddressSanitizer", "no line of a log"),
 ])
