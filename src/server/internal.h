@@ -61,6 +61,7 @@ struct server_saver {
     struct wal_spare *spare;   /* being made */
     struct env_job spare_job;
     bool spare_is_running;
+    enum err spare_result;  /* of the job: what the WAL made of it */
     enum err spare_error;   /* of the last try to make one */
     int64_t spare_retry_ns; /* not before this time */
     int64_t room_bytes;     /* in the segment that is written */

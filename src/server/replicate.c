@@ -63,13 +63,14 @@ static void spare_make(struct env_job *job) {
 
 static void spare_deliver(struct env_job *job) {
     struct server *self = CONTAINER_OF(job, struct server, saver.spare_job);
-    self->saver.spare_error = wal_spare_deliver(self->wal, self->saver.spare);
+    self->saver.spare_result = wal_spare_deliver(self->wal, self->saver.spare);
 }
 
 static void spare_delivered(struct env_job *job) {
     struct server *self = CONTAINER_OF(job, struct server, saver.spare_job);
     self->saver.spare = NULL;
     self->saver.spare_is_running = false;
+    self->saver.spare_error = self->saver.spare_result;
     self->saver.spare_retry_ns = env_now_ns(self->env) + (self->saver.spare_error != OK ? DISK_RETRY_NS : 0);
     if (self->state == SERVER_STOPPING) server__want_turn(self);
 }
