@@ -52,6 +52,7 @@ struct http_client {
     size_t pool_count;
     size_t unreturned_bytes;
     struct buf *output; /* during produce */
+    size_t output_end;  /* its length at which produce stops */
     struct env_timer timer;
     int64_t last_read_ns;
     char goaway_text[GOAWAY_TEXT_MAX];
@@ -143,7 +144,7 @@ static int send_data(nghttp2_session *session, nghttp2_frame *frame, const uint8
         if (exchange->handler != NULL && exchange->handler->on_writable != NULL)
             exchange->handler->on_writable(exchange->context);
     }
-    return 0;
+    return self->output->len >= self->output_end ? NGHTTP2_ERR_PAUSE : 0; /* else nghttp2 goes on by itself */
 }
 
 struct http_exchange *http_client_start(struct http_client *self, const struct http_header *headers, size_t count,
@@ -423,11 +424,11 @@ void http_client_receive(struct http_client *self, struct slice bytes) {
 }
 
 bool http_client_produce(struct http_client *self, struct buf *output, size_t budget_bytes) {
-    size_t end = output->len + budget_bytes;
     self->is_flush_wanted = false;
     self->is_producing = true;
     self->output = output;
-    while (output->len < end) {
+    self->output_end = output->len + budget_bytes;
+    while (output->len < self->output_end) {
         const uint8_t *bytes;
         ssize_t len = nghttp2_session_mem_send(self->session, &bytes);
         if (len < 0) self->is_finished = true;
@@ -436,7 +437,7 @@ bool http_client_produce(struct http_client *self, struct buf *output, size_t bu
     }
     self->output = NULL;
     self->is_producing = false;
-    bool is_cut = output->len >= end;
+    bool is_cut = output->len >= self->output_end;
     bool is_dead = !nghttp2_session_want_read(self->session) && !nghttp2_session_want_write(self->session);
     if (!is_cut && (is_dead || (self->is_draining && self->exchange_count == 0)))
         self->is_finished = self->is_draining = true;

@@ -207,7 +207,8 @@ static int send_data(nghttp2_session *session, nghttp2_frame *frame, const uint8
     buf_append(conn->output, frame_head, FRAME_HEAD_BYTES);
     http__stream_take(source->ptr, len);
     conn->has_sent_since_ping = true;
-    return 0;
+    /* nghttp2 goes on from DATA frame to DATA frame by itself, as far as the client's windows reach. */
+    return conn->output->len >= conn->output_end ? NGHTTP2_ERR_PAUSE : 0;
 }
 
 /* The whole reply is out before the request is in: tell the client to stop sending. */
@@ -271,18 +272,18 @@ static void check_finished(struct http_conn *conn) {
 }
 
 bool h2__produce(struct http_conn *conn, size_t budget_bytes) {
-    size_t end = conn->output->len + budget_bytes;
+    conn->output_end = conn->output->len + budget_bytes;
     do {
         advance_replies(conn);
-        while (conn->output->len < end) {
+        while (conn->output->len < conn->output_end) {
             const uint8_t *bytes;
             ssize_t len = nghttp2_session_mem_send(conn->session, &bytes);
             if (len < 0) conn->is_broken = true;
             if (len <= 0) break;
             buf_append(conn->output, bytes, (size_t)len);
         }
-    } while (!list_is_empty(&conn->dirty) && conn->output->len < end);
-    bool is_cut = conn->output->len >= end;
+    } while (!list_is_empty(&conn->dirty) && conn->output->len < conn->output_end);
+    bool is_cut = conn->output->len >= conn->output_end;
     if (!is_cut) check_finished(conn);
     return is_cut;
 }

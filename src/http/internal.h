@@ -152,6 +152,7 @@ struct http_conn {
     bool is_broken;     /* nothing more is read */
     bool is_given_up;   /* its owner was told to close it */
     struct buf *output; /* during produce */
+    size_t output_end;  /* its length at which produce stops */
     struct buf sniff;   /* first bytes while the protocol is unknown */
     struct env_timer timer;
 

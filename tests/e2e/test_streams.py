@@ -9,9 +9,9 @@ RANGE, PUT, TXN, WATCH = "/etcdserverpb.KV/Range", "/etcdserverpb.KV/Put", "/etc
 ALL = ((1, b"\0"), (2, b"\0"))
 
 
-def rss_bytes(member):
+def rss_bytes(member, what="VmRSS"):
     with open("/proc/%d/status" % member.process.pid) as f:
-        return int(dict(x.split(":", 1) for x in f.read().splitlines())["VmRSS"].split()[0]) * 1024
+        return int(dict(x.split(":", 1) for x in f.read().splitlines())[what].split()[0]) * 1024
 
 
 @pytest.fixture
@@ -73,6 +73,21 @@ def test_a_watcher_that_never_reads_costs_little_and_misses_nothing(member):
         assert idle.until(lambda: s.bytes > 2000 * 20000 and seen() >= 2000, 60)
         revisions = [Fields(e).sub(2).int(3) for m in s.messages for e in Fields(m).all(11)]
         assert revisions == list(range(2, 2002))
+
+
+def test_an_answer_is_not_made_at_once_however_wide_its_window(member):
+    with Wire(member.client_port) as w:
+        for i in range(60):
+            w.ask(PUT, (1, b"%d" % i), (2, b"x" * 1000000))
+    before = rss_bytes(member, "RssAnon")
+    with Wire(member.client_port, initial_window=(1 << 31) - 1, keep=False) as w:
+        w.give(0, 1 << 29)          # both of the two are the connection's
+        number = w.open(RANGE, ALL)
+        s = w.streams[number]
+        assert w.until(lambda: s.bytes > 0)
+        time.sleep(0.3)         # whatever is made is made by now
+        assert rss_bytes(member, "RssAnon") - before < 10 << 20
+        assert w.until(lambda: s.is_over, 60) and s.status == 0 and s.bytes > 60000000
 
 
 def test_a_deadline_ends_a_call(member):

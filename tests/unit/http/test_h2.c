@@ -264,6 +264,39 @@ static void a_long_reply_follows_the_clients_window(void **state) {
     assert_int_equal(exchange->why, HTTP_CLOSE_DONE);
 }
 
+/* However far the other side's windows reach. */
+static void one_produce_gives_no_more_than_its_budget(void **state) {
+    struct fixture *self = *state;
+    close_pair(self);
+    open_pair(self, 1 << 30);
+    const size_t budget = 50000, frame = 9 + 16384, total = 1000000;
+    self->to_produce = total;
+    struct exchange *exchange = start(self, 0, "/produce", true);
+    http_client_produce(self->client, &self->wire, budget);
+    carry(self, true);
+    size_t turns = 0;
+    for (bool has_more = true; has_more; turns++) {
+        has_more = http_conn_produce(self->conn, &self->wire, budget);
+        assert_true(self->wire.len < budget + frame);
+        assert_true(self->produced < (turns + 1) * (budget + frame) + frame);
+        carry(self, false);
+    }
+    assert_true(turns > total / (budget + frame));
+    assert_int_equal(exchange->body.len, total);
+    assert_int_equal(exchange->why, HTTP_CLOSE_DONE);
+
+    pump(self);
+    start(self, 0, "/keep", false);
+    uint8_t *bytes = NEW_ARRAY(uint8_t, total);
+    http_exchange_write(self->exchanges[0].handle, slice_make(bytes, total), true);
+    mem_free(bytes);
+    bool has_more = http_client_produce(self->client, &self->wire, budget);
+    assert_true(has_more && self->wire.len >= budget && self->wire.len < budget + frame);
+    pump(self);
+    assert_int_equal(self->body_bytes, total);
+    http_reply_full(self->kept, 200, NULL, 0, SLICE_NONE);
+}
+
 static void a_producer_that_fails_resets_the_stream(void **state) {
     struct fixture *self = *state;
     self->to_produce = 1000000;
@@ -625,6 +658,7 @@ int main(void) {
         TEST(every_cut_of_the_wire_gives_the_same),
         TEST(many_streams_share_a_connection),
         TEST(a_long_reply_follows_the_clients_window),
+        TEST(one_produce_gives_no_more_than_its_budget),
         TEST(a_producer_that_fails_resets_the_stream),
         TEST(a_cancelled_reply_ends_its_producer),
         TEST(a_reset_by_the_client_is_a_hint),
