@@ -10,7 +10,7 @@
 
 What failed is told as it happens, and once more before the last line.
 """
-import argparse, os, re, shlex, subprocess, sys, time
+import argparse, os, re, shlex, signal, subprocess, sys, time
 import xml.etree.ElementTree as xml
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
@@ -134,6 +134,7 @@ def level_e2e(count):
 
 
 def main():
+    signal.signal(signal.SIGINT, signal.default_int_handler)    # a shell's background job ignores it, and so would programs that tests interrupt
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument("--levels", help="comma list; all of them if not given")
     a = p.parse_args()
