@@ -1,10 +1,9 @@
 """Clients that do harm, and what a member costs meanwhile: memory, descriptors, time to answer others."""
 import os, resource, select, socket, struct, threading, time
 
-from wire import DATA, GOAWAY, GRPC, HEADERS, PING, RST, SETTINGS, WINDOW_UPDATE, Fields, Stream, Wire, frame, message, readable     # noqa: F401
+from wire import AUTH, DATA, GOAWAY, GRPC, HEADERS, KV, LEASE, MAINT, PING, RST, SETTINGS, WATCH, WINDOW_UPDATE, Fields, Frames, Stream, Wire, frame, message, readable     # noqa: F401
 
 CONTINUATION, END_STREAM, END_HEADERS = 9, 1, 4
-KV, WATCH, LEASE, MAINT, AUTH = "/etcdserverpb.KV/", "/etcdserverpb.Watch/Watch", "/etcdserverpb.Lease/", "/etcdserverpb.Maintenance/", "/etcdserverpb.Auth/"
 MIB = 1 << 20
 CODES = {2: "INTERNAL_ERROR", 6: "FRAME_SIZE_ERROR", 7: "REFUSED_STREAM", 9: "COMPRESSION_ERROR", 11: "ENHANCE_YOUR_CALM"}
 
@@ -57,17 +56,17 @@ def parts(path, body_of, streams):
     return b"".join(frame(HEADERS, END_HEADERS, n, block) + frame(DATA, 0, n, body_of(n)) for n in streams)
 
 
-class Raw:
+class Raw(Frames):
     """A connection whose every byte is the test's. Whatever comes is counted by frame, not answered: windows stay as they are."""
 
     open = []       # for who cleans up after a test
 
     def __init__(self, port, hello=None):
-        self.socket = socket.socket()
+        super().__init__(socket.socket())
         self.socket.bind(("127.0.0.2", 0))      # not the address whose ports members listen on
         self.socket.connect(("127.0.0.1", port))
         self.socket.settimeout(20)
-        self.frames, self.resets, self.goaways, self.is_closed, self.buffer, self.bytes = {}, {}, [], False, bytearray(), 0
+        self.frames, self.resets, self.goaways = {}, {}, []
         self.reader = None
         Raw.open.append(self)
         if hello is not None:
@@ -105,28 +104,7 @@ class Raw:
                 return False
         return True
 
-    def read(self, wait=1.0):
-        """Takes in what is there -> whether there was something."""
-        if self.is_closed or not readable(self.socket, wait):
-            return False
-        try:
-            got = self.socket.recv(1 << 18)
-        except OSError:
-            got = b""
-        self.is_closed |= not got
-        self.buffer += got
-        self.bytes += len(got)
-        at = 0
-        while len(self.buffer) - at >= 9:
-            size = int.from_bytes(self.buffer[at:at + 3], "big")
-            if len(self.buffer) - at < 9 + size:
-                break
-            self.take(self.buffer[at + 3], self.buffer[at + 9:at + 9 + size])
-            at += 9 + size
-        del self.buffer[:at]
-        return bool(got)
-
-    def take(self, kind, payload):
+    def take(self, kind, flags, number, payload):
         self.frames[kind] = self.frames.get(kind, 0) + 1
         if kind == RST:
             code = CODES.get(int.from_bytes(payload, "big"), payload.hex())

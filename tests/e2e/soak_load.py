@@ -3,11 +3,10 @@ import json, math, os, random, socket, struct, subprocess, time, urllib.request
 
 from members import OURS
 from soak_life import Over, Wrong
-from soak_watch import RANGE, WATCH, pairs
-from wire import GRPC, HEADERS, Fields, Wire, frame, lit, message
-from writers import KV, LEASE, Writer
+from soak_watch import pairs
+from wire import AUTH, GRPC, HEADERS, KV, LEASE, RANGE, WATCH, Fields, Wire, frame, lit, message
+from writers import Writer
 
-AUTH = "/etcdserverpb.Auth/"
 NOT_FOUND, OUT_OF_RANGE = 5, 11
 
 

@@ -5,16 +5,15 @@ from members import REAL35, Member
 from soak_life import Wrong
 from soak_load import accounts
 from soak_watch import pairs
-from wire import Fields, Wire
+from wire import KV, MAINT, Fields, Wire
 
-KV, MAINTENANCE = "/etcdserverpb.KV/", "/etcdserverpb.Maintenance/"
 ALL = b"\0", b"\0"
 
 Probe = collections.namedtuple("Probe", "revision hash compacted")
 
 
 def probe(wire, revision):
-    r = wire.ask(MAINTENANCE + "HashKV", (1, revision))
+    r = wire.ask(MAINT + "HashKV", (1, revision))
     return Probe(revision, r.int(2), r.signed(3))
 
 
@@ -94,14 +93,14 @@ class Operator:
             life.counts.add("HashKV compared")
 
     def status(self, life, w):
-        r = w.ask(MAINTENANCE + "Status")
-        if r.all(8) or not r.int(4) or w.ask(MAINTENANCE + "Alarm").all(2):
+        r = w.ask(MAINT + "Status")
+        if r.all(8) or not r.int(4) or w.ask(MAINT + "Alarm").all(2):
             raise Wrong("not in health: errors %r, leader %x" % (r.all(8), r.int(4)))
         if not 0 < r.int(9) <= r.int(3):
             raise Wrong("%d of %d bytes of the database in use" % (r.int(9), r.int(3)))
 
     def defragment(self, life, w):
-        w.ask(MAINTENANCE + "Defragment")
+        w.ask(MAINT + "Defragment")
         life.counts.add("defragmentation")
 
     def snapshot(self, life, w):
@@ -112,7 +111,7 @@ class Operator:
 
 def save_snapshot(w, path):
     """Takes a snapshot and checks its form: whole pages and their SHA-256."""
-    number = w.open(MAINTENANCE + "Snapshot", ())
+    number = w.open(MAINT + "Snapshot", ())
     s, digest, size, left = w.streams[number], hashlib.sha256(), 0, 0
     with open(path, "w+b") as f:
         while True:

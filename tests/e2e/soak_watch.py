@@ -2,9 +2,7 @@
 import threading, time
 
 from soak_life import Wrong
-from wire import Fields, Wire, message
-
-WATCH, RANGE = "/etcdserverpb.Watch/Watch", "/etcdserverpb.KV/Range"
+from wire import RANGE, WATCH, Fields, Wire, message
 
 
 def pair_of(raw):

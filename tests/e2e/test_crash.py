@@ -2,7 +2,7 @@
 import random, threading
 
 from members import OURS, Member
-from wire import Fields, Wire, message
+from wire import WATCH, Fields, Wire, message
 from writers import Writer, content, judge
 
 TURNS, WRITERS = 12, 8
@@ -11,7 +11,7 @@ TURNS, WRITERS = 12, 8
 def history(port, start, end):
     """Revisions of all events from start on until one of end has come, as a watcher gets them, and how often each came."""
     with Wire(port) as w:
-        number = w.open("/etcdserverpb.Watch/Watch", ((1, message((1, b"w"), (2, b"x"), (3, start))),), end=False)
+        number = w.open(WATCH, ((1, message((1, b"w"), (2, b"x"), (3, start))),), end=False)
         s, seen = w.streams[number], []
 
         def done():

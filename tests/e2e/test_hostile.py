@@ -3,10 +3,9 @@ import json, urllib.error, urllib.request
 
 import pytest
 from members import Member, OURS, REAL35, free_ports
-from wire import Wire, message
+from wire import MAINT, PUT, RANGE, TXN, WATCH, Wire, message
 
-RANGE, TXN, PUT = "/etcdserverpb.KV/Range", "/etcdserverpb.KV/Txn", "/etcdserverpb.KV/Put"
-ALARM, UPDATE = "/etcdserverpb.Maintenance/Alarm", "/etcdserverpb.Cluster/MemberUpdate"
+ALARM, UPDATE = MAINT + "Alarm", "/etcdserverpb.Cluster/MemberUpdate"
 K, L, X = b"k", b"l", b"x"
 INVALID, UNKNOWN = 3, 2
 
@@ -82,7 +81,7 @@ def test_killers_get_errors(member):
 def test_watch_with_unknown_filter_or_huge_start(member):
     for create in ([(1, K), (5, 9)], [(1, K), (3, (1 << 63) - 1)]):
         with Wire(member.client_port) as w:
-            number = w.open("/etcdserverpb.Watch/Watch", [(1, message(*create))], end=False)
+            number = w.open(WATCH, [(1, message(*create))], end=False)
             assert w.until(lambda: w.streams[number].messages)
             with Wire(member.client_port) as other:
                 other.ask(PUT, (1, K), (2, b"v"))

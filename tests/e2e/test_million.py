@@ -2,10 +2,9 @@
 import os, signal, subprocess, time
 
 from members import OURS, Member
-from wire import Fields, Wire
+from wire import KV, Fields, Wire
 
 COUNT = 1000000
-KV = "/etcdserverpb.KV/"
 
 
 def fill(member, count):

@@ -3,9 +3,8 @@ import os, signal, time
 
 import pytest
 from members import OURS, Member
-from wire import Fields, Wire, message
+from wire import MAINT, PUT, RANGE, TXN, WATCH, Fields, Wire, message
 
-RANGE, PUT, TXN, WATCH = "/etcdserverpb.KV/Range", "/etcdserverpb.KV/Put", "/etcdserverpb.KV/Txn", "/etcdserverpb.Watch/Watch"
 ALL = ((1, b"\0"), (2, b"\0"))
 
 
@@ -125,7 +124,7 @@ def test_sigterm_says_goaway_and_ends_streams(member):
 
 
 def test_requests_that_kill_etcd_3_5_are_answered(member):
-    ALARM = "/etcdserverpb.Maintenance/Alarm"
+    ALARM = MAINT + "Alarm"
     bad_sort = message((1, b"a"), (5, 1), (6, 9))
     with Wire(member.client_port) as w:
         assert w.call(RANGE, (1, b"a"), (5, 1), (6, 9)).status == 3

@@ -6,6 +6,8 @@ from replay.h2 import Hpack, frame, lit     # noqa: E402
 from replay.pb import Fields, message       # noqa: E402
 
 DATA, HEADERS, RST, SETTINGS, PING, GOAWAY, WINDOW_UPDATE = 0, 1, 3, 4, 6, 7, 8
+KV, LEASE, MAINT, AUTH, WATCH = "/etcdserverpb.KV/", "/etcdserverpb.Lease/", "/etcdserverpb.Maintenance/", "/etcdserverpb.Auth/", "/etcdserverpb.Watch/Watch"
+RANGE, PUT, TXN = KV + "Range", KV + "Put", KV + "Txn"
 GRPC = [("content-type", "application/grpc"), ("te", "trailers")]
 
 
@@ -31,15 +33,49 @@ class Stream:
         return dict(self.trailers or self.headers or []).get("grpc-message")
 
 
-class Wire:
+class Frames:
+    """What comes on a socket, frame by frame: `take` gets each."""
+
+    def __init__(self, s):
+        self.socket, self.buffer, self.bytes, self.is_closed = s, bytearray(), 0, False
+
+    def read(self, limit=5.0):
+        """Takes in what is there, waiting at most limit seconds for something -> whether there was something."""
+        if self.is_closed or not readable(self.socket, limit):
+            return False
+        try:
+            got = self.socket.recv(1 << 18)
+        except OSError:
+            got = b""
+        if not got:
+            self.is_closed = True
+            return False
+        self.bytes += len(got)
+        self.received(got)
+        return True
+
+    def received(self, got):
+        self.buffer += got
+        at = 0
+        while len(self.buffer) - at >= 9:
+            size = int.from_bytes(self.buffer[at:at + 3], "big")
+            if len(self.buffer) - at < 9 + size:
+                break
+            kind, flags, number = self.buffer[at + 3], self.buffer[at + 4], int.from_bytes(self.buffer[at + 5:at + 9], "big") & 0x7FFFFFFF
+            self.take(kind, flags, number, bytes(self.buffer[at + 9:at + 9 + size]))
+            at += 9 + size
+        del self.buffer[:at]
+
+
+class Wire(Frames):
     """One connection. Windows are given back only as `window` says: "auto" at once, "hold" never (see give)."""
 
     def __init__(self, port, initial_window=65535, keep=True):
-        self.socket = socket.create_connection(("127.0.0.1", port), 5)
+        super().__init__(socket.create_connection(("127.0.0.1", port), 5))
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        self.hpack, self.streams, self.next_id, self.buffer = Hpack(), {}, 1, bytearray()
+        self.hpack, self.streams, self.next_id = Hpack(), {}, 1
         self.room, self.first_room = {0: 65535}, 65535       # what the server's windows still take
-        self.goaways, self.is_closed, self.window, self.keep = [], False, "auto", keep
+        self.goaways, self.window, self.keep = [], "auto", keep
         self.socket.sendall(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + frame(SETTINGS, 0, 0, struct.pack(">HI", 4, initial_window)))
 
     def __enter__(self):
@@ -76,29 +112,6 @@ class Wire:
         """Opens the window of a stream and of the connection by size bytes."""
         for n in (0, number):
             self.socket.sendall(frame(WINDOW_UPDATE, 0, n, struct.pack(">I", size)))
-
-    def read(self, limit=5.0):
-        """Takes in what is there, waiting at most limit seconds for something."""
-        if self.is_closed or not readable(self.socket, limit):
-            return False
-        try:
-            got = self.socket.recv(1 << 18)
-        except OSError:
-            got = b""
-        if not got:
-            self.is_closed = True
-            return False
-        self.buffer += got
-        at = 0
-        while len(self.buffer) - at >= 9:
-            size = int.from_bytes(self.buffer[at:at + 3], "big")
-            if len(self.buffer) - at < 9 + size:
-                break
-            kind, flags, number = self.buffer[at + 3], self.buffer[at + 4], int.from_bytes(self.buffer[at + 5:at + 9], "big") & 0x7FFFFFFF
-            self.take(kind, flags, number, bytes(self.buffer[at + 9:at + 9 + size]))
-            at += 9 + size
-        del self.buffer[:at]
-        return True
 
     def take(self, kind, flags, number, p):
         if kind == SETTINGS and not flags & 1:

@@ -1,9 +1,8 @@
 """Writers that know what must be there after the server was killed under them."""
 import random, threading
 
-from wire import Fields, Wire, message
+from wire import KV, LEASE, Fields, Wire, message
 
-KV, LEASE = "/etcdserverpb.KV/", "/etcdserverpb.Lease/"
 KEYS = 40
 
 

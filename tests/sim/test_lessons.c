@@ -98,16 +98,22 @@ static void test_a_lease_that_ran_out_takes_its_keys_for_good(void **state) {
 
 /* ---- compaction ---- */
 
-/* The newest revision may be a deletion that the compaction takes away: the store's revision must not go back. */
+/* The newest revision, which is returned, is a deletion, and the compaction took it away. */
+static int64_t start_with_a_compacted_deletion(struct sim_stage *stage) {
+    start(stage, NULL);
+    sim_stage_put(stage, "k", "v");
+    delete_key(stage, "k");
+    int64_t revision = state_of(stage).revision;
+    compact(stage, revision);
+    sim_run_for(stage->sim, SIM_S_NS);
+    return revision;
+}
+
+/* The store's revision must not go back. */
 static void test_17780_the_revision_does_not_go_back(void **state) {
     for (int loss = 0; loss < SIM_LOSS_COUNT; loss++) {
         struct sim_stage stage;
-        start(&stage, NULL);
-        sim_stage_put(&stage, "k", "v");
-        delete_key(&stage, "k");
-        int64_t revision = state_of(&stage).revision;
-        compact(&stage, revision);
-        sim_run_for(stage.sim, SIM_S_NS);
+        int64_t revision = start_with_a_compacted_deletion(&stage);
         sim_stage_crash(&stage, (enum sim_loss)loss);
         sim_stage_start(&stage);
         assert_int_equal(state_of(&stage).revision, revision);
@@ -133,12 +139,7 @@ static void take_away_revision(struct sim_disk *disk, int64_t revision) {
 
 static void test_17780_nor_with_a_database_without_its_newest_revision(void **state) {
     struct sim_stage stage;
-    start(&stage, NULL);
-    sim_stage_put(&stage, "k", "v");
-    delete_key(&stage, "k");
-    int64_t revision = state_of(&stage).revision;
-    compact(&stage, revision);
-    sim_run_for(stage.sim, SIM_S_NS);
+    int64_t revision = start_with_a_compacted_deletion(&stage);
     sim_stage_stop(&stage);
     take_away_revision(stage.disk, revision);
     sim_stage_start(&stage);

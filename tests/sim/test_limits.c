@@ -112,7 +112,10 @@ static size_t readers(struct sim_stage *stage) {
     return backend_open_readers(server_backend(sim_member_server(stage->member)));
 }
 
-static void fill(struct sim_stage *stage) {
+/* A member with 5 MB in its database -> its readers. */
+static size_t start_full(struct sim_stage *stage) {
+    sim_stage_init(stage, 1, NULL);
+    sim_stage_start(stage);
     enum { VALUE_BYTES = 1000000 };
     char *value = mem_alloc(VALUE_BYTES + 1);
     memset(value, 'v', VALUE_BYTES);
@@ -124,15 +127,13 @@ static void fill(struct sim_stage *stage) {
     }
     mem_free(value);
     sim_run_for(stage->sim, SIM_S_NS); /* committed */
+    return readers(stage);
 }
 
 static void test_a_snapshot_nobody_reads_is_given_up(void **state) {
     struct sim_stage stage;
     struct stranger stranger;
-    sim_stage_init(&stage, 1, NULL);
-    sim_stage_start(&stage);
-    fill(&stage);
-    size_t before = readers(&stage);
+    size_t before = start_full(&stage);
     ask(&stage, &stranger, "/etcdserverpb.Maintenance/Snapshot", SLICE_NONE);
     sim_run_for(stage.sim, API_SNAPSHOT_STALL_NS / 2);
     assert_in_range(data_bytes(&stranger), 60000, 65535);
@@ -147,10 +148,7 @@ static void test_a_snapshot_nobody_reads_is_given_up(void **state) {
 static void test_a_range_nobody_reads_is_given_up(void **state) {
     struct sim_stage stage;
     struct stranger stranger;
-    sim_stage_init(&stage, 1, NULL);
-    sim_stage_start(&stage);
-    fill(&stage);
-    size_t before = readers(&stage);
+    size_t before = start_full(&stage);
     ask(&stage, &stranger, "/etcdserverpb.KV/Range", SLICE_LITERAL("\x0a\x01\0\x12\x01\0"));
     sim_run_for(stage.sim, HTTP_PRODUCER_STALL_NS / 2);
     assert_in_range(data_bytes(&stranger), 60000, 65535);
