@@ -78,7 +78,12 @@ def test_an_answer_is_not_made_at_once_however_wide_its_window(member):
     with Wire(member.client_port) as w:
         for i in range(60):
             w.ask(PUT, (1, b"%d" % i), (2, b"x" * 1000000))
-    before = rss_bytes(member, "RssAnon")
+    before, last = rss_bytes(member, "RssAnon"), None
+    for _ in range(20):         # what was put is being written to the database
+        if before == last:
+            break
+        time.sleep(0.3)
+        before, last = rss_bytes(member, "RssAnon"), before
     with Wire(member.client_port, initial_window=(1 << 31) - 1, keep=False) as w:
         w.give(0, 1 << 29)          # both of the two are the connection's
         number = w.open(RANGE, ALL)
