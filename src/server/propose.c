@@ -28,10 +28,6 @@ void server__recount_unapplied(struct server *self) {
         self->unapplied_bytes += self->batch.items[i].data.len + ENTRY_COST_BYTES;
 }
 
-/* What an InternalRaftRequest has around its operation at most, but for the user's name: tags and lengths of both,
- * header with id and auth revision. */
-#define AROUND_MAX_BYTES (4 + 10 + 3 + 1 + 11 + 11 + 11)
-
 static uint64_t tag(uint32_t field) { return (uint64_t)field << 3 | WIRE_LEN; }
 
 static size_t length_field_size(uint32_t field, size_t len) { return varint_size(tag(field)) + varint_size(len) + len; }
@@ -82,13 +78,17 @@ static struct shared *encode_anonymous(const struct server_request *request) {
     return data;
 }
 
+static size_t size_with_header(const struct server_request *request) {
+    return length_field_size((uint32_t)request->op, request->encoded.len) +
+           length_field_size(FIELD_HEADER, header_size(request));
+}
+
 /* Fields go by number, as Go's encoder writes them: the header stands before the auth operations, behind the others. */
 static struct shared *encode(const struct server_request *request) {
     if (request->username.len == 0 && request->auth_revision == 0) return encode_anonymous(request);
     size_t head_size = header_size(request);
     uint32_t field = (uint32_t)request->op;
-    struct shared *data =
-        shared_new(length_field_size(field, request->encoded.len) + length_field_size(FIELD_HEADER, head_size));
+    struct shared *data = shared_new(size_with_header(request));
     uint8_t *at = data->bytes;
     if (field > FIELD_HEADER) at = store_header(at, request, head_size);
     at = store_head(at, field, request->encoded.len);
@@ -128,12 +128,7 @@ enum err server_propose(struct server *self, struct server_request *request) {
     if (self->committed_index > self->applied_index + SERVER_MAX_GAP) return ERR_TOO_MANY_REQUESTS;
     if (self->unapplied_bytes > SERVER_MAX_UNAPPLIED_BYTES) return ERR_TOO_MANY_REQUESTS;
     request->id = server_next_id(self);
-    size_t size_bytes = request->encoded.len + AROUND_MAX_BYTES + request->username.len;
-    if (size_bytes > self->config.max_request_bytes) {
-        size_bytes = length_field_size((uint32_t)request->op, request->encoded.len) +
-                     length_field_size(FIELD_HEADER, header_size(request));
-        if (size_bytes > self->config.max_request_bytes) return ERR_REQUEST_TOO_LARGE;
-    }
+    if (size_with_header(request) > self->config.max_request_bytes) return ERR_REQUEST_TOO_LARGE;
     TRY(server__quota_check(self, request->op, request->message));
     request->proposed_ns = env_now_ns(self->env);
     map_u64_put(&self->pending, request->id, request);
