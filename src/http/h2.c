@@ -331,7 +331,6 @@ void h2__start(struct http_conn *conn) {
     CHECK(nghttp2_submit_settings(conn->session, NGHTTP2_FLAG_NONE, settings, count) == 0);
     CHECK(nghttp2_session_set_local_window_size(conn->session, NGHTTP2_FLAG_NONE, 0, HTTP_CONN_WINDOW) == 0);
     conn->headers = h2__headers_new();
-    conn->last_client_ping_ns = INT64_MIN;
 }
 
 void h2__free(struct http_conn *conn) {

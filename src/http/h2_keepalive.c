@@ -11,6 +11,7 @@ static const uint8_t keepalive_opaque[8] = "etcdping";
 void h2__keepalive_start(struct http_conn *conn) {
     const struct http_server_options *options = &conn->server->options;
     conn->last_read_ns = env_now_ns(options->env);
+    conn->last_client_ping_ns = INT64_MIN;
     if (options->keepalive_interval_ns > 0 && options->keepalive_timeout_ns > 0)
         http__conn_set_timer(conn, options->keepalive_interval_ns);
     else
