@@ -1,7 +1,7 @@
 # Thin: the build is CMake's (CMakePresets.json), the test driver is tests/run.py.
 # Each target installs the Debian packages it needs (packages.txt), as root or through sudo, when any is missing.
 
-.PHONY: run test build bench soak mutants model analyze format clean
+.PHONY: run test build bench fuzz fuzz-coverage soak mutants model analyze format clean
 
 run: build
 	@mkdir -p build/run

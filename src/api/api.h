@@ -43,7 +43,7 @@ struct api;
 /* Keys looked at in one turn by one range; pairs of a range answered without a producer. */
 #define API_RANGE_SLICE_KEYS 2000
 #define API_RANGE_COPY_BYTES (64 * 1024)
-/* What all ranges that are being answered have gathered together (some 40 bytes a key); the one that goes beyond it
+/* What all ranges that are being answered have gathered together (some 48 bytes a key); the one that goes beyond it
  * ends with ERR_TOO_MANY_REQUESTS, unless it is alone. */
 #define API_RANGE_PLACES_MAX_BYTES ((size_t)512 << 20)
 

@@ -57,8 +57,8 @@ static enum err check_shape(const Etcdserverpb__TxnRequest *txn, uint64_t max_op
 
 typedef Etcdserverpb__RequestOp request_op;
 
-/* The smallest key that a delete to "\0" begins at, in any branch; other deletes of a key that is put are found above.
- */
+/* The smallest key that a delete to "\0" begins at, in any branch; other deletes of a key that is put are found by
+ * api__check_keys. */
 static void find_open_deletes(request_op *const *ops, size_t count, struct slice *first) {
     for (size_t i = 0; i < count; i++) {
         if (ops[i]->request_case == ETCDSERVERPB__REQUEST_OP__REQUEST_REQUEST_DELETE_RANGE) {

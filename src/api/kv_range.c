@@ -5,7 +5,7 @@
  *                                         small: copied into one message
  *                                         large: made piece by piece as the client takes it
  *
- * A large answer needs its length first, so the pairs' places are gathered (16 bytes each), never their bytes. */
+ * A large answer needs its length first, so the pairs' places are gathered (48 bytes each), never their bytes. */
 #include "api/internal.h"
 #include "mvcc/txn.h"
 

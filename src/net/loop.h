@@ -8,7 +8,8 @@
  *
  * A link is flushed once a turn however many calls it answered (sooner only when NET_FLUSH_BATCH links wait for it).
  * Reads and writes of a link have a byte budget a turn; what is over waits for the next turn, so that no connection
- * starves another or the clock.
+ * starves another or the clock. A turn reads for NET_TURN_READ_NS; links that had something to read and no turn go
+ * first in the next, and those that did read wait until none of them is left.
  *
  * All on the loop's thread but net_loop_wake.
  */
