@@ -12,6 +12,8 @@
 #include <cmocka.h>
 
 #define LIMIT_NS 10000000000ll
+/* Between two timers whose order is judged: longer than a busy machine holds a thread up. */
+#define STEP_NS 200000000ll
 
 static int order[16];
 static int order_count;
@@ -26,12 +28,12 @@ static void timers_fire_in_the_order_of_their_time(void **state) {
     struct env_timer timers[4] = {0};
     for (int i = 0; i < 4; i++) timers[i] = (struct env_timer){.callback = note_timer, .context = &names[i]};
     order_count = 0;
-    env_timer_start(env, &timers[0], 3000000);
-    env_timer_start(env, &timers[1], 1000000);
-    env_timer_start(env, &timers[2], 2000000);
-    env_timer_start(env, &timers[3], 500000);
+    env_timer_start(env, &timers[0], 3 * STEP_NS);
+    env_timer_start(env, &timers[1], 1 * STEP_NS);
+    env_timer_start(env, &timers[2], 2 * STEP_NS);
+    env_timer_start(env, &timers[3], STEP_NS / 2);
     env_timer_stop(env, &timers[3]);
-    env_timer_start(env, &timers[1], 4000000); /* moved */
+    env_timer_start(env, &timers[1], 4 * STEP_NS); /* moved */
     int expected = 3;
     assert_true(os_world_run(world, order_is_full, &expected, LIMIT_NS));
     assert_int_equal(order[0], 2);
