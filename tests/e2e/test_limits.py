@@ -89,7 +89,8 @@ def test_ten_thousand_idle_connections_cost_little(member):
             each = (costs.rss - before) * 4 / count
             print("\n    %s: %d bytes a connection" % (kind, each), end="")
             assert each < most[kind]
-        assert costs.descriptors >= costs.before_descriptors + len(held)
+        # who asked whether it serves may still have been among those before
+        assert costs.descriptors >= costs.before_descriptors + len(held) - 8
         for c in held:
             c.close()
 
