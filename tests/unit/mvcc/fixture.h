@@ -17,7 +17,7 @@
 
 #include <cmocka.h>
 
-#define LIMIT_NS 20000000000ll
+#define LIMIT_NS 120000000000ll
 
 struct fixture {
     struct os_world *world;
