@@ -113,7 +113,7 @@ class Raw(Frames):
             code = int.from_bytes(payload[4:8], "big")
             self.goaways.append((CODES.get(code, code), bytes(payload[8:]).decode()))
 
-    def until(self, condition, limit=20.0):
+    def until(self, condition, limit=60.0):
         end = time.monotonic() + limit
         while not condition():
             if time.monotonic() > end or self.is_closed:

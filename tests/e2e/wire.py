@@ -152,7 +152,7 @@ class Wire(Frames):
         if kind in (DATA, HEADERS) and flags & 1:
             s.is_over = True
 
-    def until(self, condition, limit=15.0):
+    def until(self, condition, limit=60.0):
         """Reads until the condition holds -> whether it does."""
         end = time.monotonic() + limit
         while not condition():
