@@ -12,6 +12,9 @@ static void test_a_member_serves_and_comes_back(void **state) {
     struct sim_stage stage;
     sim_stage_init(&stage, 1, NULL);
     sim_stage_start(&stage);
+    struct server_status status;
+    server_status(sim_member_server(stage.member), &status);
+    assert_int_equal(status.raft_term, 2);
     sim_stage_put(&stage, "greeting", "hello");
     assert_string_equal(sim_stage_get(&stage, "greeting"), "hello");
     assert_string_equal(sim_stage_get(&stage, "nothing"), "");

@@ -10,7 +10,9 @@ static void a_new_member_has_etcds_ids_and_version(void **state) {
     assert_true(status.member_id == 0x8e9e05c52164694dull);
     assert_true(status.cluster_id == 0xcdf818194e3a8c32ull);
     assert_true(status.leader == status.member_id);
-    /* 2, but for a disk that takes longer for the vote than this fixture's elections do, 100 ms */
+    /* 2 (tests/sim/test_world.c), but for a disk that takes longer for the vote than this fixture's elections do, 100
+     * ms
+     */
     assert_true(status.raft_term >= 2);
 }
 
